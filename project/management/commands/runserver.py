@@ -1,0 +1,64 @@
+"""Daphne's runserver for the demo: a clear word if the port is taken, and what to try once it runs."""
+
+import errno
+import functools
+import os
+import socket
+import sys
+from typing import Any
+
+from daphne.management.commands.runserver import Command as DaphneCommand
+from daphne.server import Server
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import connections
+
+from project.management.commands.demo_data import PASSWORD, USERNAME
+
+BANNER = """
+  Dashboard   {base}/
+  Admin       {base}/admin/   sign in as {username} / {password}
+  Events      {base}/sse/events/?topic=notifications
+
+  Listen in a second terminal:
+    curl -N '{base}/sse/events/?topic=notifications'
+  Publish in a third one, in this directory:
+    {python} manage.py sse_publish notifications '{{"title": "Hello"}}' --event notification
+"""
+
+
+class Command(DaphneCommand):
+    """``runserver`` as daphne's, and friendlier."""
+
+    def inner_run(self, *args: Any, **options: Any) -> None:
+        """Probe the port, where daphne would hang, and serve."""
+        self._probe()
+        self.server_cls = functools.partial(Server, ready_callable=self._greet)
+        super().inner_run(*args, **options)
+
+    def _probe(self) -> None:
+        family = socket.AF_INET6 if self._raw_ipv6 or self.use_ipv6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.addr, int(self.port)))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise CommandError(f"Can't listen on {self.addr}:{self.port}: {error}") from error
+                raise CommandError(
+                    f"Port {self.port} is taken. Choose another one: make run PORT={int(self.port) + 1}"
+                ) from error
+
+    def _greet(self) -> None:
+        connections.close_all()
+        if not settings.DEBUG:
+            return
+        host = f"[{self.addr}]" if self._raw_ipv6 else self.addr
+        banner = BANNER.format(
+            base=f"{self.protocol}://{host}:{self.port}",
+            username=USERNAME,
+            password=PASSWORD,
+            python=os.path.relpath(sys.executable),
+        )
+        self.stdout.write(banner)
+        self.stdout.flush()

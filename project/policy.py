@@ -1,0 +1,16 @@
+"""Who may do what in the demo."""
+
+from sse_app import TopicPolicy
+from sse_app.permissions import Scope, User
+
+
+class DemoPolicy(TopicPolicy):
+    """Anyone reads notifications and demo topics; rooms are for those who signed in."""
+
+    def can_subscribe(self, user: User, scope: Scope, topic: str) -> bool:
+        """Whether the user may read the topic."""
+        if topic == "notifications" or topic.startswith("demo."):
+            return True
+        if topic.startswith("room."):
+            return user.is_authenticated
+        return bool(super().can_subscribe(user, scope, topic))

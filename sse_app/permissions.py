@@ -1,0 +1,69 @@
+"""Permissions: who may subscribe and who may publish; asked for every topic, closed by default."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from asgiref.sync import sync_to_async
+from django.utils.module_loading import import_string
+
+from sse_app.conf import conf
+from sse_app.topics import require_legal
+
+if TYPE_CHECKING:  # these are models: a policy must be importable before the apps are loaded
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+
+User: TypeAlias = "AbstractBaseUser | AnonymousUser"
+Scope: TypeAlias = Mapping[str, Any]
+
+
+def user_topic(user: User) -> str:
+    """Give the topic of one user: ``user.`` and the primary key, whatever its type.
+
+    Characters that a topic can't have are written as ``_`` and four or more hex digits.
+    Raises IllegalTopic where the key is too long.
+    """
+    key = re.sub(r"[^A-Za-z0-9-]", lambda found: f"_{ord(found[0]):04x}", str(user.pk))
+    return require_legal(f"user.{key}")
+
+
+class TopicPolicy:
+    """The default policy: users read their own ``user.{id}``, and nobody reads anything else.
+
+    Subclass it and name your class in ``SSE_TOPIC_POLICY``. Both methods may be ``async``; a sync
+    one runs in a thread and may use the ORM. ``scope`` is the ASGI scope of the request, or {}.
+    """
+
+    def can_subscribe(self, user: User, scope: Scope, topic: str) -> Any:
+        """Whether the user may read the topic: a bool, or an awaitable of one."""
+        return user.is_authenticated and topic == user_topic(user)
+
+    def can_publish(self, user: User, scope: Scope, topic: str) -> Any:
+        """Whether the user may publish over HTTP: a bool, or an awaitable of one."""
+        return user.is_active and user.has_perm("sse_app.publish_event")  # type: ignore[union-attr]
+
+
+@cache
+def get_policy() -> TopicPolicy:
+    """Give the policy of the settings."""
+    policy: TopicPolicy = import_string(conf.SSE_TOPIC_POLICY)()
+    return policy
+
+
+async def may_subscribe(user: User, scope: Scope, topic: str) -> bool:
+    """Ask the policy whether the user may read the topic."""
+    return await _ask(get_policy().can_subscribe, user, scope, topic)
+
+
+async def may_publish(user: User, scope: Scope, topic: str) -> bool:
+    """Ask the policy whether the user may publish to the topic."""
+    return await _ask(get_policy().can_publish, user, scope, topic)
+
+
+async def _ask(question: Any, user: User, scope: Scope, topic: str) -> bool:
+    if not iscoroutinefunction(question):
+        question = sync_to_async(question)
+    return bool(await question(user, scope, topic))

@@ -1,0 +1,88 @@
+"""The read pool: a few threads that read the log for all streams of a process.
+
+Replay must never take a thread and a database connection for each client that comes back. A thread
+that has had nothing to do for a while ends, and closes what it holds.
+"""
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Job = tuple["Future[Any]", Callable[[], Any]]
+
+
+class ReadPool:
+    """At most ``size`` threads, started when needed; one that idled ``idle`` seconds ends.
+
+    ``on_exit`` runs in each thread before it ends. The thread that worked last gets the next job,
+    so that a low load keeps one thread alive and not all of them.
+    """
+
+    def __init__(
+        self, size: int, *, idle: float = 10.0, on_exit: Callable[[], None] = lambda: None
+    ) -> None:
+        self._size = size
+        self._idle = idle
+        self._on_exit = on_exit
+        self._lock = threading.Lock()
+        self._backlog: deque[Job] = deque()
+        self._resting: list[queue.SimpleQueue[Job]] = []
+        self._threads = 0
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Call it in one of the threads, and wait for what it returns or raises."""
+        future: Future[T] = Future()
+        self._submit((future, call))
+        return await asyncio.wrap_future(future)
+
+    def _submit(self, job: Job) -> None:
+        with self._lock:
+            if self._resting:
+                self._resting.pop().put(job)
+            elif self._threads < self._size:
+                self._threads += 1
+                threading.Thread(target=self._work, args=(job,), name="sse-log", daemon=True).start()
+            else:
+                self._backlog.append(job)
+
+    def _work(self, job: Job | None) -> None:
+        inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        try:
+            while job is not None:
+                _do(job)
+                job = self._next(inbox)
+        finally:
+            self._on_exit()
+
+    def _next(self, inbox: "queue.SimpleQueue[Job]") -> Job | None:
+        with self._lock:
+            if self._backlog:
+                return self._backlog.popleft()
+            self._resting.append(inbox)
+        try:
+            return inbox.get(timeout=self._idle)
+        except queue.Empty:
+            return self._leave(inbox)
+
+    def _leave(self, inbox: "queue.SimpleQueue[Job]") -> Job | None:
+        with self._lock:
+            if inbox in self._resting:
+                self._resting.remove(inbox)
+                self._threads -= 1
+                return None
+        return inbox.get()  # a job came in the same moment
+
+
+def _do(job: Job) -> None:
+    future, call = job
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:
+        future.set_exception(error)

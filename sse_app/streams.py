@@ -1,0 +1,102 @@
+"""Streams: shaping any async iterator, by wrapping it in another one.
+
+Each wrapper closes what it wraps: ``await wrapper.aclose()`` closes the whole chain, at once, in
+the loop. None holds a task group or a timeout open across a ``yield``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+async def aclose(source: object) -> None:
+    """Close an async iterator if it can be closed."""
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()
+
+
+class _End:
+    """What a pump puts last: the end of its source, or its failure."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class KeepAlive(Generic[T]):
+    """The source's items, and ``filler`` whenever ``seconds`` have passed without one.
+
+    The source is never cancelled for a filler: it runs in one task of its own, at most one item
+    ahead, so that it may hold timeouts and task groups open across its yields.
+    """
+
+    def __init__(self, source: AsyncIterator[T], seconds: float, filler: T) -> None:
+        self._source = source
+        self._seconds = seconds
+        self._filler = filler
+        self._items: asyncio.Queue[T | _End] = asyncio.Queue(maxsize=1)
+        self._pump: asyncio.Task[None] | None = None
+
+    def __aiter__(self) -> "KeepAlive[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run())
+        try:
+            async with asyncio.timeout(self._seconds):
+                item = await self._items.get()
+        except TimeoutError:
+            return self._filler
+        if not isinstance(item, _End):
+            return item
+        self._items.put_nowait(item)  # the end stays the end
+        raise item.error or StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stop the source and wait until it has cleaned up."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait({self._pump})
+        await aclose(self._source)  # a pump that was never scheduled has not closed it
+
+    async def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            async for item in self._source:
+                await self._items.put(item)
+        except Exception as failure:
+            error = failure
+        finally:
+            await aclose(self._source)  # here, in the task that has entered its timeouts
+        await self._items.put(_End(error))
+
+
+class Lifetime(Generic[T]):
+    """The source's items for at most ``seconds``; it ends between two of them."""
+
+    def __init__(self, source: AsyncIterator[T], seconds: float) -> None:
+        self._source = source
+        self._seconds = seconds
+        self._deadline: float | None = None
+
+    def __aiter__(self) -> "Lifetime[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._seconds
+        limit = asyncio.timeout_at(self._deadline)
+        try:
+            async with limit:
+                return await anext(self._source)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """Close the source."""
+        await aclose(self._source)

@@ -1,0 +1,13 @@
+"""Addresses of the app; mount them where you like, for example at ``sse/``."""
+
+from django.urls import path
+
+from sse_app import views
+
+app_name = "sse"
+urlpatterns = [
+    path("events/", views.events, name="events"),
+    path("topics/<str:topic>/", views.topic, name="topic"),
+    path("health/live/", views.live, name="live"),
+    path("health/ready/", views.ready, name="ready"),
+]
