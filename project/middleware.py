@@ -17,7 +17,7 @@ POLICY = (
 )
 
 
-class StaticFilesMiddleware(WhiteNoiseMiddleware):
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]
     """WhiteNoise, whose responses iterate synchronously, which Django reads to the end under ASGI."""
 
     @staticmethod

@@ -15,7 +15,7 @@ DEBUG = env.bool("DJANGO_DEBUG", True)
 # Only a site in debug mode starts without a key of its own.
 SECRET_KEY = env.str("DJANGO_SECRET_KEY", "django-insecure-debug-only" if DEBUG else "")
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", ["*"] if DEBUG else ["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", [])
 
 INSTALLED_APPS = [
     "project",  # first, because its runserver extends daphne's
@@ -104,7 +104,6 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True  # serves without a collectstatic
 
 LOGIN_URL = "admin:login"

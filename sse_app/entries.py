@@ -17,9 +17,7 @@ class Entry:
 
     __slots__ = ("_around_id", "_block", "data", "event", "position", "prev", "size", "topic")
 
-    def __init__(
-        self, topic: str, position: Position, prev: str, event: str | None, data: str
-    ) -> None:
+    def __init__(self, topic: str, position: Position, prev: str, event: str | None, data: str) -> None:
         self.topic = topic
         self.position = position
         self.prev = prev

@@ -84,6 +84,13 @@ class EventDecoder:
         self._after_cr = False
         self._clear()
 
+    def _clear(self) -> None:
+        self._data: list[str] = []
+        self._comment: list[str] = []
+        self._event: str | None = None
+        self._id: str | None = None
+        self._retry: int | None = None
+
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """Take the next bytes and return the events that they complete."""
         return [event for line in self._lines(chunk) for event in self._line(line)]
@@ -137,13 +144,6 @@ class EventDecoder:
             )
         self._clear()
         return None if event == ServerSentEvent() else event
-
-    def _clear(self) -> None:
-        self._data: list[str] = []
-        self._comment: list[str] = []
-        self._event: str | None = None
-        self._id: str | None = None
-        self._retry: int | None = None
 
 
 def _lines(prefix: str, text: str) -> str:

@@ -55,9 +55,7 @@ class HubOptions:
 class Hub:
     """All tails of one event loop. Every method belongs to that loop, but for ``ring``."""
 
-    def __init__(
-        self, log: LogReader, membership: Membership, options: HubOptions | None = None
-    ) -> None:
+    def __init__(self, log: LogReader, membership: Membership, options: HubOptions | None = None) -> None:
         self.loop = asyncio.get_running_loop()
         self.log = log
         self.membership = membership

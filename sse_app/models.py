@@ -12,7 +12,6 @@ from sse_app.payloads import to_json
 from sse_app.positions import GENESIS
 from sse_app.topics import IllegalTopic, UnknownTopic
 
-
 # What a notification's payload has besides its title and text; a user name has up to 150 characters.
 PAYLOAD_FRAME_BYTES = 1024
 
@@ -36,9 +35,7 @@ class Topic(models.Model):
 class Event(models.Model):
     """One event of the log. ``data`` is the text as it goes out: a JSONField would rewrite it."""
 
-    topic = models.ForeignKey(
-        Topic, on_delete=models.CASCADE, related_name="events", verbose_name=_("topic")
-    )
+    topic = models.ForeignKey(Topic, on_delete=models.CASCADE, related_name="events", verbose_name=_("topic"))
     seq = models.BigIntegerField(_("number"))
     tag = models.CharField(_("tag"), max_length=8)
     prev = models.CharField(_("previous tag"), max_length=8)
@@ -74,9 +71,7 @@ class Notification(models.Model):
         WARNING = "warning", _("Warning")
         ERROR = "error", _("Error")
 
-    topic = models.CharField(
-        _("topic"), max_length=100, default="notifications", validators=[validate_topic]
-    )
+    topic = models.CharField(_("topic"), max_length=100, default="notifications", validators=[validate_topic])
     title = models.CharField(_("title"), max_length=200)
     body = models.TextField(_("text"), blank=True)
     level = models.CharField(_("level"), max_length=10, choices=Level, default=Level.INFO)

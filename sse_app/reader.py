@@ -152,9 +152,7 @@ class DurablePlace(Place):
         await asyncio.wait({self.tail.repair()})  # the position is right, so the ring is behind
         return None
 
-    async def _reset(
-        self, reason: Reason, page: Page | None
-    ) -> tuple[Position, Sequence[Item]]:
+    async def _reset(self, reason: Reason, page: Page | None) -> tuple[Position, Sequence[Item]]:
         if page is None or self._reset_to is ResetTo.OLDEST:
             page = await self._read(0)
         goes_on_at = page.before if self._reset_to is ResetTo.OLDEST else page.head
@@ -215,10 +213,7 @@ class Reader:
     @property
     def positions(self) -> dict[str, Position | None]:
         """The position in each topic; None for one without a log, or not known yet."""
-        return {
-            topic: place.position if place.durable else None
-            for topic, place in self.places.items()
-        }
+        return {topic: place.position if place.durable else None for topic, place in self.places.items()}
 
     def wake(self, topic: str) -> None:
         """Ring the alarm: the topic has something to take."""

@@ -23,9 +23,7 @@ class ReadPool:
     so that a low load keeps one thread alive and not all of them.
     """
 
-    def __init__(
-        self, size: int, *, idle: float = 10.0, on_exit: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, size: int, *, idle: float = 10.0, on_exit: Callable[[], None] = lambda: None) -> None:
         self._size = size
         self._idle = idle
         self._on_exit = on_exit

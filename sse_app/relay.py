@@ -12,10 +12,10 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
-from channels.layers import get_channel_layer
+from channels.layers import BaseChannelLayer, get_channel_layer
 
 from sse_app.backoff import insist
 from sse_app.conf import conf
@@ -31,20 +31,10 @@ RENEW_SECONDS = 3600.0
 FLUSH_SECONDS = 1.0
 
 
-class ChannelLayer(Protocol):
-    """The part of a channel layer that the relay uses."""
-
-    async def new_channel(self, prefix: str = ...) -> str: ...
-    async def receive(self, channel: str) -> dict[str, Any]: ...
-    async def group_add(self, group: str, channel: str) -> None: ...
-    async def group_discard(self, group: str, channel: str) -> None: ...
-    async def group_send(self, group: str, message: dict[str, Any]) -> None: ...
-
-
 class Relay:
     """The mailbox of one event loop, and its membership in the groups of topics."""
 
-    def __init__(self, layer: ChannelLayer | None, hint: Callable[[Doorbell], None]) -> None:
+    def __init__(self, layer: BaseChannelLayer | None, hint: Callable[[Doorbell], None]) -> None:
         self._layer = layer
         self._hint = hint
         self._loop = asyncio.get_running_loop()
@@ -80,8 +70,8 @@ class Relay:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _listen(self, layer: ChannelLayer) -> None:
-        mailbox = await insist(lambda: layer.new_channel("sse"), "opening the mailbox")
+    async def _listen(self, layer: BaseChannelLayer) -> None:
+        mailbox = await insist(lambda: layer.new_channel(), "opening the mailbox")
         self._mailbox.set_result(mailbox)
         while True:  # a receive() that is cancelled loses messages: it is awaited until it returns
             message = await insist(lambda: layer.receive(mailbox), "receiving doorbells")
@@ -126,7 +116,7 @@ class Relay:
         await getattr(self._layer, change)(group_name(topic), mailbox)
 
 
-def channel_layer() -> ChannelLayer | None:
+def channel_layer() -> BaseChannelLayer | None:
     """Give the channel layer of the settings, if there is one."""
     alias = conf.SSE_CHANNEL_LAYER
     return None if alias is None else get_channel_layer(alias)
@@ -181,13 +171,11 @@ class Outbox:
                 self._pid = os.getpid()
                 self._pending.clear()
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(
-                    target=self._loop.run_forever, name="sse-outbox", daemon=True
-                ).start()
+                threading.Thread(target=self._loop.run_forever, name="sse-outbox", daemon=True).start()
             return self._loop
 
 
-async def _send(layer: ChannelLayer, topic: str, message: dict[str, Any]) -> None:
+async def _send(layer: BaseChannelLayer, topic: str, message: dict[str, Any]) -> None:
     try:
         await layer.group_send(group_name(topic), message)
     except Exception:

@@ -81,7 +81,8 @@ class EventSourceResponse(StreamingHttpResponse):
 
     def _is_head(self) -> bool:
         """Whether the request asks for the headers alone; Django streams the body to HEAD as well."""
-        for close in self._resource_closers:  # one is the request's: a response knows no other way
+        closers: list[Callable[[], None]] = self._resource_closers  # type: ignore[attr-defined]
+        for close in closers:  # one is the request's: a response knows no other way
             request = getattr(close, "__self__", None)
             if isinstance(request, HttpRequest):
                 return request.method == "HEAD"
@@ -138,9 +139,7 @@ class _Body:
     blocked in. Where it does not (the server cancelled the request), the end of the task tells.
     """
 
-    def __init__(
-        self, source: AsyncIterator[bytes], first: bytes, is_head: Callable[[], bool]
-    ) -> None:
+    def __init__(self, source: AsyncIterator[bytes], first: bytes, is_head: Callable[[], bool]) -> None:
         self._source = source
         self._first: bytes | None = first
         self._is_head = is_head
@@ -224,4 +223,3 @@ def _abandoned() -> bool:
     """
     context = SyncToAsync.thread_sensitive_context.get(None)
     return context is not None and getattr(context, "token", context) is None
-

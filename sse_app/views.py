@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
 from typing import Any
 
@@ -21,7 +21,7 @@ from sse_app.responses import ASGI_NEEDED, EventSourceResponse
 from sse_app.subscribing import Subscription
 from sse_app.topics import UnknownTopic
 
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 READY_SECONDS = 5.0
 
@@ -99,7 +99,7 @@ def last_event_id(request: HttpRequest) -> str | None:
 
     The header wins: a browser repeats the old address when it reconnects.
     """
-    header = request.META.get("HTTP_LAST_EVENT_ID")
+    header: str = request.META.get("HTTP_LAST_EVENT_ID", "")
     if header:
         return header.encode("latin-1").decode(errors="replace")  # ASGI hands bytes on as Latin-1
     return request.GET.get("last_event_id") or None
@@ -119,9 +119,7 @@ async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBa
         if not await may_subscribe(user, request.scope, name):
             raise _denied(user, f"you may not read {name!r}")
     headers = {"Cache-Control": "no-store, no-transform"} if user.is_authenticated else {}
-    return EventSourceResponse(
-        subscription.blocks(conf.SSE_KEEP_ALIVE), keep_alive=None, headers=headers
-    )
+    return EventSourceResponse(subscription.blocks(conf.SSE_KEEP_ALIVE), keep_alive=None, headers=headers)
 
 
 async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
@@ -164,7 +162,5 @@ def _denied(user: User, error: str) -> Refused:
     return Refused(403, error) if user.is_authenticated else Refused(401, f"{error}; sign in first")
 
 
-def _json(
-    value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
-) -> HttpResponse:
+def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
     return JsonResponse(value, status=status, headers={"Cache-Control": "no-store", **(headers or {})})

@@ -78,9 +78,9 @@ class ORMEventLog(EventLog):
             .filter(name=topic)
             .annotate(kept=FilteredRelation("events", condition=Q(events__seq__gte=from_seq)))
             .order_by("kept__seq")
-            .values_list(
-                "seq", "tag", "kept__seq", "kept__tag", "kept__prev", "kept__event", "kept__data"
-            )[: limit + 1]
+            .values_list("seq", "tag", "kept__seq", "kept__tag", "kept__prev", "kept__event", "kept__data")[
+                : limit + 1
+            ]
         )
         if not rows:
             return Page(GENESIS, ())

@@ -27,7 +27,7 @@ BANNER = """
 """
 
 
-class Command(DaphneCommand):
+class Command(DaphneCommand):  # type: ignore[misc]
     """``runserver`` as daphne's, and friendlier."""
 
     def inner_run(self, *args: Any, **options: Any) -> None:
