@@ -1,33 +1,60 @@
 """Pages of the demo."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.dateparse import parse_datetime
 
-from sse_app.models import Event, Topic
+from sse_app.models import Event, Notification, Topic
 
+TOPIC = "notifications"
 RECENT = 20
+# The page's script listens to these; a plain message has no name.
+SHOWN_EVENTS = ["", "message", "notification"]
 
 
 def dashboard(request: HttpRequest) -> HttpResponse:
     """Show the newest notifications, and where in the log the page stands: its stream begins there."""
-    head = Topic.objects.filter(name="notifications").first() or Topic(name="notifications")
-    newest = Event.objects.filter(topic__name=head.name, seq__lte=head.seq).order_by("-seq")[:RECENT]
+    head = Topic.objects.filter(name=TOPIC).first() or Topic(name=TOPIC)
+    newest = Event.objects.filter(topic__name=TOPIC, seq__lte=head.seq, event__in=SHOWN_EVENTS)
     context = {
-        "cursor": f"{head.name}={head.seq}-{head.tag}",
-        "recent": [_shown(event) for event in newest],
+        "topic": TOPIC,
+        "cursor": f"{TOPIC}={head.seq}-{head.tag}",
+        "recent": [_shown(event) for event in newest.order_by("-seq")[:RECENT]],
+        "levels": Notification.Level.choices,
         "may_publish": request.user.has_perm("sse_app.publish_event"),
     }
     return render(request, "dashboard.html", context)
 
 
 def _shown(event: Event) -> dict[str, Any]:
-    """Give what the page needs of an event; anyone may publish anything to the topic."""
+    """Give what the page shows of an event, as its script reads it: anyone may publish anything."""
     try:
         data = json.loads(event.data)
-    except ValueError:
-        data = event.data
-    fields = data if isinstance(data, dict) else {"title": event.data}
-    return {"timestamp": event.created_at.isoformat(), "level": "info", **fields, "seq": event.seq}
+    except (ValueError, RecursionError):  # deep nesting fits into an event
+        data = None
+    fields = data if isinstance(data, dict) else {}
+    title, body, level, sender = (_text(fields.get(name)) for name in ("title", "body", "level", "sender"))
+    return {
+        "seq": event.seq,
+        "title": title or ("" if body else event.data),
+        "body": body,
+        "level": level or "info",
+        "sender": sender,
+        "timestamp": _moment(fields.get("timestamp")) or event.created_at,
+    }
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = parse_datetime(value) if isinstance(value, str) else None
+        return moment.astimezone(UTC) if moment and moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None

@@ -71,15 +71,19 @@ class Subscription:
     """One reader's stream over its topics; give it to ``EventSourceResponse`` or iterate it.
 
     ``cursor``: the ``id`` of the last event that the reader had. Raises IllegalTopic, UnknownTopic
-    or TooManyTopics when it is made; it joins its topics when iteration begins.
+    or TooManyTopics when it is made; it joins its topics when iteration begins, in ``hub`` or else in
+    that of the loop.
     """
 
-    def __init__(self, topics: Iterable[str], *, cursor: str | None = None) -> None:
+    def __init__(
+        self, topics: Iterable[str], *, cursor: str | None = None, hub: Hub | None = None
+    ) -> None:
         names = list(dict.fromkeys(topics))
         if len(names) > conf.SSE_MAX_TOPICS:
             raise TooManyTopics(f"{len(names)} topics are more than {conf.SSE_MAX_TOPICS}")
         self.rules: dict[str, TopicRule] = {name: topic_rules().rule(name) for name in names}
         self._claims, self._known = _claims(self.rules, cursor)
+        self._hub = hub
         self._reader = Reader()
         self._positions: Cursor = {}
         self._open = False
@@ -128,7 +132,7 @@ class Subscription:
 
     def _attach(self) -> None:
         self._open = True
-        hub = get_hub()
+        hub = self._hub or get_hub()
         for topic, rule in self.rules.items():
             hub.attach(self._reader, topic, rule, self._claims.get(topic), topic not in self._known)
 

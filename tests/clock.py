@@ -20,5 +20,5 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine on virtual time; no thread and no socket may be in play."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop, debug=False) as runner:
         return runner.run(coroutine)

@@ -1,0 +1,278 @@
+const LIMIT = 100;
+const SILENCE = 500; // so many milliseconds without an event end a replay
+const LONGEST_REPLAY = 5000; // on a topic that is never silent
+const LONGEST_WAIT = 30_000;
+
+const $ = (id) => document.getElementById(id);
+const page = document.querySelector("main");
+const pageTitle = document.title;
+const ago = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const clock = new Intl.DateTimeFormat("en", { timeStyle: "short" });
+const dateAndTime = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+
+let source;
+let lastId = page.dataset.cursor;
+let timer; // of the next attempt, where the browser has given up
+let attempts = 0;
+let interrupted = false;
+let replay = null; // while missed events come back: how many, how many are gone, when it must end
+let quiet; // the timer that ends the replay
+let received = 0;
+let reconnects = 0;
+let unseen = 0;
+
+// Connection
+
+function connect() {
+  disconnect();
+  const address = new URL(page.dataset.stream, location.href);
+  address.searchParams.set("last_event_id", lastId); // a new EventSource sends no Last-Event-ID
+  source = new EventSource(address);
+  source.addEventListener("error", lost);
+  source.addEventListener("message", receive);
+  source.addEventListener("notification", receive);
+  source.addEventListener("cursor", attached);
+  source.addEventListener("reset", passedOver);
+  source.addEventListener("lagged", passedOver);
+  source.addEventListener("shutdown", () => show("reconnecting", "The server is restarting."));
+  source.addEventListener("closed", closed);
+}
+
+function disconnect() {
+  clearTimeout(timer);
+  timer = undefined;
+  source?.close();
+}
+
+function attached(event) {
+  remember(event);
+  attempts = 0;
+  show("live");
+  if (!interrupted) return;
+  interrupted = false;
+  $("reconnects").textContent = ++reconnects;
+  replay = { count: 0, gone: "", deadline: Date.now() + LONGEST_REPLAY };
+  awaitSilence();
+}
+
+function lost() {
+  interrupted = true;
+  endReplay();
+  if (state() !== "reconnecting") show("reconnecting", "Connection lost. What is missed now comes back later.");
+  // The browser comes back by itself, but not after a refusal; Firefox not even to a server that is down.
+  if (source.readyState === EventSource.CLOSED) {
+    const longest = Math.min(1000 * 2 ** attempts++, LONGEST_WAIT);
+    timer = setTimeout(connect, longest * (0.5 + Math.random() / 2));
+  }
+}
+
+function closed(event) {
+  const { reason } = parsed(event.data);
+  if (reason === "lifetime") return; // the browser opens the next stream
+  disconnect();
+  interrupted = true;
+  show("closed", reason ? `The server closed the stream: ${reason}.` : "The server closed the stream.");
+}
+
+function toggle() {
+  if (isOn()) {
+    disconnect();
+    endReplay();
+    interrupted = true;
+    show("off", "What is published now comes back when you connect.");
+  } else {
+    show("connecting");
+    connect();
+  }
+}
+
+// What arrives
+
+function receive(event) {
+  remember(event);
+  $("received").textContent = ++received;
+  if (replay) {
+    replay.count++;
+    awaitSilence();
+  }
+  add(event.data, /=(\d+)-/.exec(event.lastEventId)?.[1] ?? "", replay !== null);
+  if (document.hidden) document.title = `(${++unseen}) ${pageTitle}`;
+}
+
+function remember(event) {
+  if (event.lastEventId) lastId = $("last-id").textContent = event.lastEventId;
+}
+
+/** Say how many events are gone: `reset` tells it for each topic, `lagged` for one. */
+function passedOver(event) {
+  remember(event);
+  const told = parsed(event.data);
+  const missed = (told.topics ?? [told]).map((topic) => topic.missed);
+  const all = missed.every(Number.isInteger) && missed.reduce((sum, one) => sum + one);
+  const gone = `${all ? many(all, "notification") : "Some notifications"} could not be recovered`;
+  const item = document.createElement("li");
+  item.className = "gap";
+  item.textContent = gone;
+  place(item);
+  if (replay) replay.gone = gone;
+  else show(state(), `${gone}.`);
+}
+
+function awaitSilence() {
+  clearTimeout(quiet);
+  quiet = setTimeout(endReplay, Math.min(SILENCE, replay.deadline - Date.now()));
+}
+
+function endReplay() {
+  clearTimeout(quiet);
+  if (!replay) return;
+  const { count, gone } = replay;
+  replay = null;
+  const back = count ? `${many(count, "missed notification")} came back` : !gone && "nothing was missed";
+  show(state(), `Reconnected at ${clock.format()}: ${[back, gone].filter(Boolean).join("; ")}.`);
+}
+
+// What is seen
+
+const STATES = {
+  connecting: "Connecting",
+  live: "Live",
+  reconnecting: "Reconnecting",
+  off: "Disconnected",
+  closed: "Closed",
+};
+
+function show(next, note = "") {
+  $("status").dataset.state = next;
+  $("state").textContent = STATES[next];
+  $("note").textContent = note;
+  $("switch").textContent = isOn() ? "Disconnect" : "Connect";
+}
+
+function state() {
+  return $("status").dataset.state;
+}
+
+function isOn() {
+  return state() === "connecting" || state() === "live";
+}
+
+/** Show an event. Anyone may publish anything: what has no title and no text is shown as it is. */
+function add(data, seq, recovered) {
+  const fields = parsed(data);
+  const [title, body, level, sender] = [fields.title, fields.body, fields.level, fields.sender].map(text);
+  const item = $("item").content.firstElementChild.cloneNode(true);
+  const put = (name, value) => (item.querySelector(`.${name}`).textContent = value);
+  item.dataset.level = level || "info";
+  put("seq", seq);
+  put("title", title || (body ? "" : data));
+  put("body", body);
+  put("level", level || "info");
+  put("sender", sender);
+  put("mark", recovered ? "recovered" : "");
+  item.classList.add("new");
+  item.classList.toggle("recovered", recovered);
+  const moment = new Date(text(fields.timestamp));
+  const time = item.querySelector("time");
+  time.dateTime = (Number.isNaN(moment.getTime()) ? new Date() : moment).toISOString();
+  tell(time);
+  place(item);
+}
+
+function place(item) {
+  $("list").prepend(item);
+  while ($("list").childElementCount > LIMIT) $("list").lastElementChild.remove();
+}
+
+/** Write a time as one would say it; clocks differ a little, so nothing is in the future. */
+function tell(time) {
+  const moment = new Date(time.dateTime);
+  const minutes = Math.max(0, Math.floor((Date.now() - moment) / 60_000));
+  time.title = dateAndTime.format(moment);
+  if (minutes < 1) time.textContent = "just now";
+  else if (minutes < 60) time.textContent = ago.format(-minutes, "minute");
+  else if (minutes < 24 * 60) time.textContent = ago.format(-Math.floor(minutes / 60), "hour");
+  else time.textContent = time.title;
+}
+
+function tellTimes() {
+  document.querySelectorAll("time").forEach(tell);
+}
+
+function parsed(data) {
+  try {
+    return Object(JSON.parse(data));
+  } catch {
+    return {};
+  }
+}
+
+function text(value) {
+  return typeof value === "string" || typeof value === "number" ? String(value) : "";
+}
+
+function many(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+// What a visitor does
+
+async function publish(event) {
+  event.preventDefault();
+  const form = event.target;
+  const { csrfmiddlewaretoken, title, body, level } = Object.fromEntries(new FormData(form));
+  const data = { title, body, level, sender: page.dataset.sender, timestamp: new Date() };
+  const submit = form.querySelector("[type=submit]");
+  submit.disabled = true;
+  $("result").textContent = "";
+  try {
+    const answer = await fetch(form.action, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-CSRFToken": csrfmiddlewaretoken },
+      body: JSON.stringify({ event: "notification", data }),
+    });
+    const told = parsed(await answer.text()); // a refusal may be a page
+    if (answer.ok) form.reset();
+    $("result").dataset.ok = answer.ok;
+    $("result").textContent = answer.ok
+      ? `Sent · ${many(told.receivers, "open stream")} in this process`
+      : told.error ?? `Refused (${answer.status}). Reload the page and try again.`;
+  } catch {
+    $("result").dataset.ok = false;
+    $("result").textContent = "The server can’t be reached.";
+  }
+  submit.disabled = false;
+}
+
+async function copy(event) {
+  const button = event.target;
+  const code = button.parentElement.querySelector("code");
+  try {
+    await navigator.clipboard.writeText(code.textContent); // missing on plain-HTTP hosts
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(code);
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), 2000);
+}
+
+$("switch").addEventListener("click", toggle);
+$("publish")?.addEventListener("submit", publish);
+document.querySelectorAll(".copy").forEach((button) => button.addEventListener("click", copy));
+document.addEventListener("visibilitychange", () => {
+  unseen = 0;
+  document.title = pageTitle;
+  tellTimes();
+});
+addEventListener("online", () => timer && connect());
+// A page that only waits for the back button must not hold one of the browser's six connections.
+addEventListener("pagehide", () => source.close());
+addEventListener("pageshow", (event) => {
+  if (!event.persisted || !(isOn() || state() === "reconnecting")) return;
+  interrupted = true;
+  connect();
+});
+setInterval(tellTimes, 15_000);
+tellTimes();
+connect();
