@@ -40,7 +40,7 @@ def _shown(event: Event) -> dict[str, Any]:
     title, body, level, sender = (_text(fields.get(name)) for name in ("title", "body", "level", "sender"))
     return {
         "seq": event.seq,
-        "title": title or ("" if body else event.data),
+        "title": title or ("" if body else event.data or "(empty)"),
         "body": body,
         "level": level or "info",
         "sender": sender,

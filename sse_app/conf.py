@@ -73,6 +73,11 @@ class Settings:
         return getattr(settings, "SSE_LOG_READERS", 4)
 
     @property
+    def SSE_MAX_OPENING(self) -> int:
+        """Streams that may be asking who their user is at once, each with a database connection."""
+        return getattr(settings, "SSE_MAX_OPENING", 8)
+
+    @property
     def SSE_MEMORY_LOG_ENTRIES(self) -> int:
         """Events of one topic that the memory log keeps."""
         return getattr(settings, "SSE_MEMORY_LOG_ENTRIES", 1000)

@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import connections
 from django.http import HttpRequest, StreamingHttpResponse
 
 from sse_app.conf import conf
 from sse_app.events import KEEP_ALIVE, ServerSentEvent
+from sse_app.lease import abandoned, release
 from sse_app.streams import KeepAlive, Lifetime, aclose
 
 logger = logging.getLogger("sse_app")
@@ -153,7 +152,7 @@ class _Body:
     async def __anext__(self) -> bytes:
         if self._first is not None:
             return await self._start()
-        if self._closed or _abandoned():
+        if self._closed or abandoned():
             await self._close_source()
             raise StopAsyncIteration
         try:
@@ -192,34 +191,3 @@ class _Body:
         if not self._closed:
             self._closed = True
             await aclose(self._source)
-
-
-async def release() -> None:
-    """Give back the thread and the database connections that Django keeps for the whole request.
-
-    Django's handler gives each request a thread of its own, and connections belong to threads. What
-    runs in a thread later gets a new one. Connections inside a transaction are left alone.
-    """
-    context = SyncToAsync.thread_sensitive_context.get(None)
-    executors = getattr(SyncToAsync, "context_to_thread_executor", {})
-    if context is None or context not in executors:
-        return
-    await sync_to_async(_close_connections)()
-    executor = executors.pop(context, None)
-    if executor is not None:
-        executor.shutdown(wait=False)
-
-
-def _close_connections() -> None:
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
-
-
-def _abandoned() -> bool:
-    """Whether the server has cancelled the request, of which Django 5.2 and 6.0 tell nobody.
-
-    They leave the streaming task behind; what shows is that the request's context has been left.
-    """
-    context = SyncToAsync.thread_sensitive_context.get(None)
-    return context is not None and getattr(context, "token", context) is None

@@ -15,6 +15,7 @@ from django.http.response import HttpResponseBase
 
 from sse_app.conf import conf
 from sse_app.eventlog import get_event_log
+from sse_app.lease import lease
 from sse_app.permissions import User, may_publish, may_subscribe
 from sse_app.publishing import EventTooLarge, apublish
 from sse_app.responses import ASGI_NEEDED, EventSourceResponse
@@ -114,10 +115,11 @@ async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBa
         subscription = Subscription(topics, cursor=last_event_id(request))
     except ValueError as error:
         raise Refused(400, str(error)) from error
-    user = await _user(request)
-    for name in subscription.rules:
-        if not await may_subscribe(user, request.scope, name):
-            raise _denied(user, f"you may not read {name!r}")
+    async with lease():
+        user = await _user(request)
+        for name in subscription.rules:
+            if not await may_subscribe(user, request.scope, name):
+                raise _denied(user, f"you may not read {name!r}")
     headers = {"Cache-Control": "no-store, no-transform"} if user.is_authenticated else {}
     return EventSourceResponse(subscription.blocks(conf.SSE_KEEP_ALIVE), keep_alive=None, headers=headers)
 

@@ -449,7 +449,9 @@ async def test_a_latest_value_that_is_older_than_the_cursor_comes_after_a_look_a
 
 # Random schedules.
 
-ACTIONS = ["publish"] * 8 + ["cut"] * 3 + ["come"] * 4 + ["trim", "wipe", "snapshot", "restore", "wait", "fail"]
+ACTIONS = (
+    ["publish"] * 8 + ["cut"] * 3 + ["come"] * 4 + ["trim", "wipe", "snapshot", "restore", "wait", "fail"]
+)
 
 
 async def play(seed):

@@ -1,22 +1,25 @@
 const LIMIT = 100;
-const SILENCE = 500; // so many milliseconds without an event end a replay
-const LONGEST_REPLAY = 5000; // on a topic that is never silent
+// After a reconnect: what follows at once was missed; what another process has published takes a little
+// longer to be found in the log, and its time may tell. Clocks differ, so it does not decide alone.
+const BURST = 500;
+const SILENCE = 2000;
+const LONGEST_REPLAY = 10_000;
 const LONGEST_WAIT = 30_000;
 
 const $ = (id) => document.getElementById(id);
 const page = document.querySelector("main");
 const pageTitle = document.title;
 const ago = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
-const clock = new Intl.DateTimeFormat("en", { timeStyle: "short" });
-const dateAndTime = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
+const dateAndTime = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "short" });
 
 let source;
 let lastId = page.dataset.cursor;
 let timer; // of the next attempt, where the browser has given up
 let attempts = 0;
 let interrupted = false;
-let replay = null; // while missed events come back: how many, how many are gone, when it must end
-let quiet; // the timer that ends the replay
+let replay = null; // while missed events come back: how many, which are gone, since when, how long at once
+let replayTimer; // ends it
 let received = 0;
 let reconnects = 0;
 let unseen = 0;
@@ -47,18 +50,19 @@ function disconnect() {
 function attached(event) {
   remember(event);
   attempts = 0;
-  show("live");
+  show("live", interrupted ? "Reconnected." : "Nothing was missed.");
+  $("since").textContent = `since ${clock.format()}`;
   if (!interrupted) return;
   interrupted = false;
   $("reconnects").textContent = ++reconnects;
-  replay = { count: 0, gone: "", deadline: Date.now() + LONGEST_REPLAY };
+  replay = { count: 0, gone: "", since: Date.now(), burst: Date.now() + BURST };
   awaitSilence();
 }
 
 function lost() {
   interrupted = true;
   endReplay();
-  if (state() !== "reconnecting") show("reconnecting", "Connection lost. What is missed now comes back later.");
+  if (state() !== "reconnecting") show("reconnecting", "What you miss will come back.");
   // The browser comes back by itself, but not after a refusal; Firefox not even to a server that is down.
   if (source.readyState === EventSource.CLOSED) {
     const longest = Math.min(1000 * 2 ** attempts++, LONGEST_WAIT);
@@ -79,9 +83,9 @@ function toggle() {
     disconnect();
     endReplay();
     interrupted = true;
-    show("off", "What is published now comes back when you connect.");
+    show("off", "What you miss comes back when you connect.");
   } else {
-    show("connecting");
+    show("connecting", "Opening the stream.");
     connect();
   }
 }
@@ -91,11 +95,15 @@ function toggle() {
 function receive(event) {
   remember(event);
   $("received").textContent = ++received;
-  if (replay) {
+  const fields = parsed(event.data);
+  const recovered = isMissed(new Date(text(fields.timestamp)));
+  if (recovered) {
     replay.count++;
+    replay.burst = Date.now() + BURST;
+    tellReplay();
     awaitSilence();
   }
-  add(event.data, /=(\d+)-/.exec(event.lastEventId)?.[1] ?? "", replay !== null);
+  add(event, fields, recovered);
   if (document.hidden) document.title = `(${++unseen}) ${pageTitle}`;
 }
 
@@ -114,22 +122,30 @@ function passedOver(event) {
   item.className = "gap";
   item.textContent = gone;
   place(item);
-  if (replay) replay.gone = gone;
-  else show(state(), `${gone}.`);
+  if (!replay) return note(`${gone}.`);
+  replay.gone = gone;
+  tellReplay();
+}
+
+function isMissed(published) {
+  return replay !== null && (Date.now() < replay.burst || !(published > replay.since));
 }
 
 function awaitSilence() {
-  clearTimeout(quiet);
-  quiet = setTimeout(endReplay, Math.min(SILENCE, replay.deadline - Date.now()));
+  clearTimeout(replayTimer);
+  replayTimer = setTimeout(endReplay, Math.min(SILENCE, replay.since + LONGEST_REPLAY - Date.now()));
+}
+
+function tellReplay() {
+  const { count, gone } = replay;
+  const back = count ? `${many(count, "missed notification")} came back` : !gone && "nothing was missed";
+  note(`Reconnected: ${[back, gone].filter(Boolean).join("; ")}.`);
 }
 
 function endReplay() {
-  clearTimeout(quiet);
-  if (!replay) return;
-  const { count, gone } = replay;
+  clearTimeout(replayTimer);
+  if (replay) tellReplay();
   replay = null;
-  const back = count ? `${many(count, "missed notification")} came back` : !gone && "nothing was missed";
-  show(state(), `Reconnected at ${clock.format()}: ${[back, gone].filter(Boolean).join("; ")}.`);
 }
 
 // What is seen
@@ -142,11 +158,16 @@ const STATES = {
   closed: "Closed",
 };
 
-function show(next, note = "") {
+function show(next, told) {
   $("status").dataset.state = next;
   $("state").textContent = STATES[next];
-  $("note").textContent = note;
+  $("since").textContent = "";
+  note(told);
   $("switch").textContent = isOn() ? "Disconnect" : "Connect";
+}
+
+function note(told) {
+  $("note").textContent = told;
 }
 
 function state() {
@@ -158,14 +179,13 @@ function isOn() {
 }
 
 /** Show an event. Anyone may publish anything: what has no title and no text is shown as it is. */
-function add(data, seq, recovered) {
-  const fields = parsed(data);
+function add(event, fields, recovered) {
   const [title, body, level, sender] = [fields.title, fields.body, fields.level, fields.sender].map(text);
   const item = $("item").content.firstElementChild.cloneNode(true);
   const put = (name, value) => (item.querySelector(`.${name}`).textContent = value);
   item.dataset.level = level || "info";
-  put("seq", seq);
-  put("title", title || (body ? "" : data));
+  put("seq", /=(\d+)-/.exec(event.lastEventId)?.[1] ?? "");
+  put("title", title || (body ? "" : event.data || "(empty)"));
   put("body", body);
   put("level", level || "info");
   put("sender", sender);
@@ -266,6 +286,7 @@ document.addEventListener("visibilitychange", () => {
   tellTimes();
 });
 addEventListener("online", () => timer && connect());
+if ($("publishing")) $("publishing").open = matchMedia("(min-width: 60rem)").matches; // beside the list
 // A page that only waits for the back button must not hold one of the browser's six connections.
 addEventListener("pagehide", () => source.close());
 addEventListener("pageshow", (event) => {

@@ -1,0 +1,58 @@
+"""What open streams cost a server: counted, on PostgreSQL."""
+
+import asyncio
+
+import psutil
+import psycopg
+import pytest
+
+from tests.asgi import poll
+from tests.integration.site import Listener, Site
+
+STREAMS = 200
+MOST_CONNECTIONS = 5
+MOST_THREADS = 10
+
+
+@pytest.fixture
+def site(postgres, tmp_path):
+    """The demo on a new PostgreSQL database."""
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as admin:
+        admin.execute("DROP DATABASE IF EXISTS cost WITH (FORCE)")
+        admin.execute("CREATE DATABASE cost")
+    site = Site(tmp_path, DATABASE_URL=f"{postgres}/cost")
+    site.manage("migrate", "-v0")
+    site.manage("demo_data")
+    yield site
+    site.close()
+
+
+def connections(postgres):
+    with psycopg.connect(f"{postgres}/postgres") as admin:
+        row = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = 'cost'").fetchone()
+    return row[0]
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+async def test_200_signed_in_streams_hold_few_connections_and_threads(site, postgres, server):
+    process = await asyncio.to_thread(site.serve, server)
+    server_threads = psutil.Process(process.child.pid).num_threads
+    admin = await asyncio.to_thread(process.sign_in)
+    idle = server_threads()
+    cookie = f"sessionid={admin.cookies['sessionid']}"
+    target = "/sse/events/?topic=notifications&topic=room.lobby"  # rooms are for those who signed in
+    listeners = [Listener(process.port, target, headers={"Cookie": cookie}) for _ in range(STREAMS)]
+    await asyncio.gather(*(listener.connect() for listener in listeners))
+    await asyncio.gather(*(listener.primed() for listener in listeners))
+
+    await poll(lambda: connections(postgres) <= MOST_CONNECTIONS)
+    await poll(lambda: server_threads() <= idle + MOST_THREADS)
+
+    await asyncio.to_thread(site.manage, "sse_publish", "room.lobby", "to everyone")
+    events = await asyncio.gather(*(listener.event() for listener in listeners))
+    assert {event.data for event in events} == {"to everyone"}
+    assert connections(postgres) <= MOST_CONNECTIONS
+    assert server_threads() <= idle + MOST_THREADS
+
+    await asyncio.gather(*(listener.disconnect() for listener in listeners))
+    admin.close()
