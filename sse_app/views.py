@@ -6,12 +6,15 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_not_required
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import CsrfViewMiddleware
 
 from sse_app.conf import conf
 from sse_app.eventlog import get_event_log
@@ -51,11 +54,15 @@ def _door(*methods: str) -> Callable[[View], View]:
                 return _json({"error": str(refused)}, refused.status, refused.headers)
             except UnknownTopic as error:
                 return _json({"error": error.args[0]}, 404)
-            except EventTooLarge as error:
+            except (EventTooLarge, RequestDataTooBig) as error:
                 return _json({"error": str(error)}, 413)
+            except (SuspiciousOperation, MultiPartParserError) as error:  # Django would answer in HTML
+                return _json({"error": str(error)}, 400)
 
         # Django refuses async views under ATOMIC_REQUESTS unless they opt out for each database.
         guarded._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
+        # Its middleware refuses in HTML, and every method but GET and HEAD; _publish asks it itself.
+        guarded.csrf_exempt = True  # type: ignore[attr-defined]
         return login_not_required(guarded)
 
     return decorate
@@ -125,10 +132,13 @@ async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBa
 
 
 async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
+    content = request.body
     user = await _user(request)
+    if request.COOKIES or user.is_authenticated:
+        await sync_to_async(_check_csrf)(request)
     if not await may_publish(user, getattr(request, "scope", {}), name):
         raise _denied(user, f"you may not publish to {name!r}")
-    body = _body(request)
+    body = _body(content)
     try:
         published = await apublish(name, body["data"], event=body.get("event"))
     except EventTooLarge:
@@ -139,11 +149,19 @@ async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
     return _json(answer, 201)
 
 
-def _body(request: HttpRequest) -> dict[str, Any]:
+def _check_csrf(request: HttpRequest) -> None:
+    """Refuse what another site may have made a browser send with its user's authority."""
+    check = CsrfViewMiddleware(lambda request: HttpResponse())
+    check.process_request(request)
+    if check.process_view(request, None, (), {}) is not None:
+        raise Refused(403, "CSRF: the X-CSRFToken header must carry the token of this site's pages")
+
+
+def _body(content: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(request.body)
-    except RequestDataTooBig as error:
-        raise Refused(413, "the body is larger than DATA_UPLOAD_MAX_MEMORY_SIZE") from error
+        body = json.loads(content)
+    except RecursionError as error:
+        raise Refused(400, "the body is not JSON: it is nested too deeply") from error
     except ValueError as error:
         raise Refused(400, f"the body is not JSON: {error}") from error
     if not isinstance(body, dict) or "data" not in body or body.keys() - {"data", "event"}:
@@ -152,10 +170,9 @@ def _body(request: HttpRequest) -> dict[str, Any]:
 
 
 async def _user(request: HttpRequest) -> User:
-    try:
-        user: User = await request.auser()
-    except AttributeError as error:
-        raise Refused(501, "django.contrib.auth's AuthenticationMiddleware is missing") from error
+    if not hasattr(request, "auser"):
+        raise Refused(501, "django.contrib.auth's AuthenticationMiddleware is missing")
+    user: User = await request.auser()
     return user
 
 

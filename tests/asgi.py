@@ -100,9 +100,11 @@ class Exchange:
         return event
 
     async def primed(self):
-        """Wait for the cursor block, and give the client's last event id."""
+        """Wait for the cursor block, and give the client's last event id at that moment."""
         await self.until(lambda: any(event.event == "cursor" for event in self.events))
-        return self.decoder.last_event_id
+        cursor = next(event for event in self.events if event.event == "cursor")
+        self.events = self.events[self.events.index(cursor) + 1 :]
+        return cursor.id
 
     async def go(self):
         """Disconnect, and wait for the application to end."""

@@ -450,51 +450,73 @@ async def test_a_latest_value_that_is_older_than_the_cursor_comes_after_a_look_a
 # Random schedules.
 
 ACTIONS = (
-    ["publish"] * 8 + ["cut"] * 3 + ["come"] * 4 + ["trim", "wipe", "snapshot", "restore", "wait", "fail"]
+    ["publish"] * 8 + ["cut"] * 3 + ["come"] * 4 + ["trim", "wipe", "back_up", "restore", "wait", "fail"]
 )
+
+
+class Schedule:
+    """Random actions on a world; each action is a method."""
+
+    def __init__(self, world):
+        self.world = world
+        self.rng = self.world.rng
+        self.backup = self.world.log.snapshot()
+
+    async def play(self):
+        for _ in range(3):
+            self.world.client("orders", hub=self.rng.randrange(len(self.world.hubs)))
+        for _ in range(60):
+            await getattr(self, self.rng.choice(ACTIONS))()
+            await asyncio.sleep(self.rng.choice([0, 0.001, 0.05, 0.5]))
+        await asyncio.sleep(3)  # the last late bell has come
+        for client in self.world.clients:
+            self.connect(client)
+        await asyncio.sleep(1)
+        last = self.world.publish()
+        await asyncio.sleep(3)
+        for client in self.world.clients:
+            assert client.positions["orders"] == last.position
+
+    def connect(self, client):
+        if not client.connected:
+            client.connect(self.rng.randrange(len(self.world.hubs)))
+
+    async def publish(self):
+        for _ in range(self.rng.choice([1, 1, 1, 7])):
+            self.world.publish_unreliably()
+
+    async def cut(self):
+        await self.rng.choice(self.world.clients).disconnect()
+
+    async def come(self):
+        self.connect(self.rng.choice(self.world.clients))
+
+    async def trim(self):
+        self.world.log.trim("orders", self.rng.randrange(self.world.head().seq + 2))
+
+    async def wipe(self):
+        if self.rng.random() < 0.3:
+            self.world.log.wipe()
+
+    async def back_up(self):
+        self.backup = self.world.log.snapshot()
+
+    async def restore(self):
+        if self.rng.random() < 0.3:
+            self.world.log.restore(self.backup)
+
+    async def fail(self):
+        self.world.log.failing = True
+        await asyncio.sleep(self.rng.random())
+        self.world.log.failing = False
+
+    async def wait(self):
+        await asyncio.sleep(self.rng.random() * 2)
 
 
 async def play(seed):
     world = World(processes=1 + seed % 3, seed=seed, slow=True, options=HubOptions(ring_entries=4))
-    rng = world.rng
-    snapshot = world.log.snapshot()
-    for _ in range(3):
-        world.client("orders", hub=rng.randrange(len(world.hubs)))
-    for _ in range(60):
-        match rng.choice(ACTIONS):
-            case "publish":
-                for _ in range(rng.choice([1, 1, 1, 7])):
-                    world.publish_unreliably()
-            case "cut":
-                await rng.choice(world.clients).disconnect()
-            case "come":
-                client = rng.choice(world.clients)
-                if not client.connected:
-                    client.connect(rng.randrange(len(world.hubs)))
-            case "trim":
-                world.log.trim("orders", rng.randrange(world.head().seq + 2))
-            case "wipe" if rng.random() < 0.3:
-                world.log.wipe()
-            case "snapshot":
-                snapshot = world.log.snapshot()
-            case "restore" if rng.random() < 0.3:
-                world.log.restore(snapshot)
-            case "fail":
-                world.log.failing = True
-                await asyncio.sleep(rng.random())
-                world.log.failing = False
-            case _:
-                await asyncio.sleep(rng.random() * 2)
-        await asyncio.sleep(rng.choice([0, 0.001, 0.05, 0.5]))
-    await asyncio.sleep(3)  # the last late bell has come
-    for client in world.clients:
-        if not client.connected:
-            client.connect(rng.randrange(len(world.hubs)))
-    await asyncio.sleep(1)
-    last = world.publish()
-    await asyncio.sleep(3)
-    for client in world.clients:
-        assert client.positions["orders"] == last.position, (seed, client.positions, last)
+    await Schedule(world).play()
     await world.close()
 
 

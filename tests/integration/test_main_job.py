@@ -1,15 +1,17 @@
 """The main job over real HTTP: publish anywhere in Django, see it live, resume what was missed."""
 
 import asyncio
+import os
 import statistics
 import subprocess
+import sys
 import time
 
 import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from tests.integration.site import SERVERS, Listener, send_from_admin, title
+from tests.integration.site import ROOT, SERVERS, Listener, send_from_admin, title
 
 STREAM = "/sse/topics/notifications/"
 BROADCAST = "/sse/events/?topic=notifications"
@@ -165,3 +167,32 @@ def test_curl_sees_headers_and_events_at_once(server):
 
 def publish_many(site, count):
     site.shell(f"from sse_app import publish\nfor n in range({count}): publish('notifications', str(n))")
+
+
+async def test_atomic_with_the_orm_a_process_killed_between_commit_and_broadcast_loses_nothing(site):
+    server = await asyncio.to_thread(site.serve)
+    code = """
+import os
+from django.db import transaction
+from sse_app import publish
+with transaction.atomic():
+    transaction.on_commit(lambda: os._exit(9))  # runs before the doorbell
+    publish("notifications", "survives")
+"""
+    async with Listener(server.port, STREAM) as listener:
+        await listener.primed()
+        with pytest.raises(AssertionError):
+            await asyncio.to_thread(site.shell, code)
+        assert (await listener.event()).data == "survives"
+
+
+def test_the_suite_holds_on_postgresql_too(postgres):
+    tests = ["tests/test_eventlog.py", "tests/test_promises.py", "tests/test_views.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": f"{postgres}/postgres"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout

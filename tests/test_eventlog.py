@@ -1,0 +1,210 @@
+"""One contract for every event log."""
+
+import asyncio
+import threading
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection, connections, transaction
+
+from sse_app import publish
+from sse_app.entries import Reason
+from sse_app.eventlog.memory import MemoryEventLog
+from sse_app.eventlog.orm import ORMEventLog
+from sse_app.models import Event, Topic
+from sse_app.positions import GENESIS, Position
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Contract:
+    """What holds for every log."""
+
+    def make(self):
+        raise NotImplementedError
+
+    def trim(self, log, topic, before_seq):
+        raise NotImplementedError
+
+    @pytest.fixture
+    def log(self):
+        return self.make()
+
+    @pytest.fixture
+    def append(self, log):
+        async def append(topic="orders", data="data", event=None, keep_one=False):
+            return await sync_to_async(log.append)(topic, event, data, keep_one=keep_one)
+
+        return append
+
+    async def test_a_topic_never_written_stands_at_genesis(self, log):
+        page = await log.read("orders", 0, 10)
+        assert (page.head, list(page.entries)) == (GENESIS, [])
+        assert await log.heads(["orders"]) == {}
+
+    async def test_seqs_are_contiguous_and_each_entry_names_the_one_before(self, log, append):
+        entries = [await append(data=str(number)) for number in range(5)]
+        assert [entry.position.seq for entry in entries] == [1, 2, 3, 4, 5]
+        assert [entry.prev for entry in entries] == [
+            GENESIS.tag,
+            *(entry.position.tag for entry in entries[:-1]),
+        ]
+        assert len({entry.position.tag for entry in entries}) == 5
+
+    async def test_what_was_appended_is_read_back_as_it_was(self, log, append):
+        text = ' {"b": 1,  "a": "Grüße\\u0000\\n"} \r\n'
+        written = await append(data=text, event="named")
+        plain = await append(data="")
+        page = await log.read("orders", 1, 10)
+        assert [(e.topic, e.position, e.prev, e.event, e.data) for e in page.entries] == [
+            ("orders", written.position, written.prev, "named", text),
+            ("orders", plain.position, plain.prev, None, ""),
+        ]
+
+    async def test_a_read_gives_one_more_than_its_limit_from_the_seq_on(self, log, append):
+        entries = [await append() for _ in range(10)]
+        page = await log.read("orders", 4, 3)
+        assert [entry.position for entry in page.entries] == [entry.position for entry in entries[3:7]]
+        assert page.head == entries[-1].position
+
+    async def test_a_position_is_continued(self, log, append):
+        entries = [await append() for _ in range(3)]
+        page = await log.read("orders", 1, 10)
+        assert [e.position for e in page.after(entries[0].position).entries] == [
+            e.position for e in entries[1:]
+        ]
+
+    async def test_the_head_outlives_the_entries(self, log, append):
+        entries = [await append() for _ in range(3)]
+        await sync_to_async(self.trim)(log, "orders", 100)
+        page = await log.read("orders", 1, 10)
+        assert (page.head, list(page.entries)) == (entries[-1].position, [])
+        assert page.after(entries[0].position).reason is Reason.TRIMMED
+        assert page.after(entries[-1].position).reason is None
+        assert (await append()).prev == entries[-1].position.tag
+
+    async def test_a_trimmed_prefix_leaves_the_rest_readable(self, log, append):
+        entries = [await append() for _ in range(5)]
+        await sync_to_async(self.trim)(log, "orders", 4)
+        page = await log.read("orders", 0, 10)
+        assert [entry.position for entry in page.entries] == [entry.position for entry in entries[3:]]
+        assert page.before == entries[2].position
+
+    async def test_topics_do_not_mix(self, log, append):
+        order, alert = await append("orders"), await append("alerts")
+        assert order.position.seq == alert.position.seq == 1
+        assert await log.heads(["orders", "alerts", "none"]) == {
+            "orders": order.position,
+            "alerts": alert.position,
+        }
+
+    async def test_heads_of_very_many_topics_are_read(self, log, append):
+        await append("t1500")
+        heads = await log.heads([f"t{number}" for number in range(2000)])
+        assert list(heads) == ["t1500"]
+
+    async def test_a_latest_topic_keeps_one_entry(self, log, append):
+        for number in range(3):
+            last = await append(data=str(number), keep_one=True)
+        page = await log.read("orders", 0, 10)
+        assert [(entry.position, entry.data) for entry in page.entries] == [(last.position, "2")]
+        assert page.head == last.position == Position(3, last.position.tag)
+
+    async def test_threads_that_append_at_once_make_one_chain(self, log):
+        def append_many():
+            for _ in range(10):
+                log.append("orders", None, "data", keep_one=False)
+            connections.close_all()
+
+        threads = [threading.Thread(target=append_many) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        await asyncio.to_thread(lambda: [thread.join() for thread in threads])
+        page = await log.read("orders", 0, 100)
+        assert len(page.after(GENESIS).entries) == 40
+
+    async def test_a_log_within_reach_passes_its_check(self, log):
+        await log.check()
+
+
+class TestMemoryEventLog(Contract):
+    def make(self):
+        return MemoryEventLog()
+
+    def trim(self, log, topic, before_seq):
+        log.trim(topic, before_seq)
+
+    def test_it_keeps_a_bounded_number_of_entries(self, settings):
+        settings.SSE_MEMORY_LOG_ENTRIES = 3
+        log = self.make()
+        for _ in range(10):
+            log.append("orders", None, "data", keep_one=False)
+        page = asyncio.run(log.read("orders", 0, 100))
+        assert [entry.position.seq for entry in page.entries] == [8, 9, 10]
+
+    def test_inside_a_transaction_an_event_has_no_position_yet(self, settings):
+        settings.SSE_EVENT_LOG = "memory"
+        settings.SSE_TOPICS = {"orders": {}}
+        with transaction.atomic():
+            inside = publish("orders", "in a transaction")
+        outside = publish("orders", "in none")
+        assert (inside.position, inside.id) == (None, None)
+        assert outside.position.seq == 2
+
+
+class TestORMEventLog(Contract):
+    def make(self):
+        return ORMEventLog()
+
+    def trim(self, log, topic, before_seq):
+        Event.objects.filter(topic__name=topic, seq__lt=before_seq).delete()
+
+    def test_an_append_is_undone_with_its_transaction(self):
+        log = self.make()
+        first = log.append("orders", None, "kept", keep_one=False)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            log.append("orders", None, "undone", keep_one=False)
+            1 / 0  # noqa: B018
+        with transaction.atomic():
+            with pytest.raises(ZeroDivisionError), transaction.atomic():
+                log.append("orders", None, "undone with its savepoint", keep_one=False)
+                1 / 0  # noqa: B018
+            third = log.append("orders", None, "kept too", keep_one=False)
+        assert third.prev == first.position.tag
+        assert list(Event.objects.order_by("seq").values_list("seq", "data")) == [
+            (1, "kept"),
+            (2, "kept too"),
+        ]
+
+    async def test_one_read_is_one_statement(self):
+        log = self.make()
+        statements = []
+
+        def read():
+            with connection.execute_wrapper(
+                lambda execute, sql, *rest: (statements.append(sql), execute(sql, *rest))[1]
+            ):
+                log._read("orders", 0, 10)
+                list(log._heads(["orders", "alerts"]))
+
+        await sync_to_async(read)()
+        assert len(statements) == 2
+
+    async def test_reading_survives_a_connection_that_broke(self):
+        log = self.make()
+        await sync_to_async(log.append)("orders", None, "data", keep_one=False)
+
+        def break_it():
+            connections[log.alias].connection.close()
+
+        await log.heads(["orders"])
+        await log._run(break_it)
+        with pytest.raises(Exception, match="closed"):
+            await log.heads(["orders"])
+        assert (await log.heads(["orders"]))["orders"].seq == 1
+
+    def test_a_row_says_what_it_is(self):
+        log = self.make()
+        entry = log.append("orders", None, "data", keep_one=False)
+        assert str(Event.objects.get()) == str(entry.position)
+        assert str(Topic.objects.get()) == "orders"
