@@ -3,14 +3,14 @@
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from inspect import iscoroutinefunction
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.utils.module_loading import import_string
 
 from sse_app.conf import conf
-from sse_app.topics import require_legal
+from sse_app.topics import IllegalTopic, require_legal
 
 if TYPE_CHECKING:  # these are models: a policy must be importable before the apps are loaded
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -23,11 +23,15 @@ Scope: TypeAlias = Mapping[str, Any]
 def user_topic(user: User) -> str:
     """Give the topic of one user: ``user.`` and the primary key, whatever its type.
 
-    Characters that a topic can't have are written as ``_`` and four or more hex digits.
-    Raises IllegalTopic where the key is too long.
+    Each UTF-8 byte of a character other than ``A-Z a-z 0-9 -`` is written as ``_`` and two hex
+    digits, so that no two keys share a topic. Raises IllegalTopic where the key is too long.
     """
-    key = re.sub(r"[^A-Za-z0-9-]", lambda found: f"_{ord(found[0]):04x}", str(user.pk))
+    key = re.sub(r"[^A-Za-z0-9-]", _escaped, str(user.pk))
     return require_legal(f"user.{key}")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "".join(f"_{byte:02x}" for byte in found[0].encode())
 
 
 class TopicPolicy:
@@ -39,7 +43,10 @@ class TopicPolicy:
 
     def can_subscribe(self, user: User, scope: Scope, topic: str) -> Any:
         """Whether the user may read the topic: a bool, or an awaitable of one."""
-        return user.is_authenticated and topic == user_topic(user)
+        try:
+            return user.is_authenticated and topic == user_topic(user)
+        except IllegalTopic:  # a key that is too long has no topic
+            return False
 
     def can_publish(self, user: User, scope: Scope, topic: str) -> Any:
         """Whether the user may publish over HTTP: a bool, or an awaitable of one."""
@@ -67,4 +74,6 @@ async def may_publish(user: User, scope: Scope, topic: str) -> bool:
 async def _ask(question: Any, user: User, scope: Scope, topic: str) -> bool:
     if not iscoroutinefunction(question):
         question = sync_to_async(question)
-    return bool(await question(user, scope, topic))
+    answer = await question(user, scope, topic)
+    # A wrapped async method looks like a sync one, and what it returns would always be true.
+    return bool(await answer if isawaitable(answer) else answer)

@@ -7,6 +7,8 @@ import pytest
 from sse_app import conf, eventlog, permissions
 from sse_app.hub import forget_hub, hubs
 
+pytest_plugins = ["tests.services"]
+
 
 @pytest.fixture(autouse=True)
 async def fresh_state():

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.asgi import poll
-from tests.integration.site import Listener, Site
+from tests.site import Listener, Site
 
 STREAMS = 200
 MOST_CONNECTIONS = 5

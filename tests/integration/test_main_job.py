@@ -11,7 +11,7 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from tests.integration.site import ROOT, SERVERS, Listener, send_from_admin, title
+from tests.site import ROOT, SERVERS, Listener, send_from_admin, title
 
 STREAM = "/sse/topics/notifications/"
 BROADCAST = "/sse/events/?topic=notifications"

@@ -56,6 +56,7 @@ function attached(event) {
   interrupted = false;
   $("reconnects").textContent = ++reconnects;
   replay = { count: 0, gone: "", since: Date.now(), burst: Date.now() + BURST };
+  $("list").ariaLive = "off"; // the count is read out instead
   awaitSilence();
 }
 
@@ -117,7 +118,7 @@ function passedOver(event) {
   const told = parsed(event.data);
   const missed = (told.topics ?? [told]).map((topic) => topic.missed);
   const all = missed.every(Number.isInteger) && missed.reduce((sum, one) => sum + one);
-  const gone = `${all ? many(all, "notification") : "Some notifications"} could not be recovered`;
+  const gone = `${all ? many(all, "notification") : "some notifications"} could not be recovered`;
   const item = document.createElement("li");
   item.className = "gap";
   item.textContent = gone;
@@ -146,6 +147,7 @@ function endReplay() {
   clearTimeout(replayTimer);
   if (replay) tellReplay();
   replay = null;
+  $("list").ariaLive = "polite";
 }
 
 // What is seen
@@ -240,10 +242,10 @@ function many(count, noun) {
 async function publish(event) {
   event.preventDefault();
   const form = event.target;
+  if (form.ariaBusy === "true") return;
   const { csrfmiddlewaretoken, title, body, level } = Object.fromEntries(new FormData(form));
   const data = { title, body, level, sender: page.dataset.sender, timestamp: new Date() };
-  const submit = form.querySelector("[type=submit]");
-  submit.disabled = true;
+  form.ariaBusy = "true"; // rather than a disabled button, which would lose the focus
   $("result").textContent = "";
   try {
     const answer = await fetch(form.action, {
@@ -261,7 +263,7 @@ async function publish(event) {
     $("result").dataset.ok = false;
     $("result").textContent = "The server can’t be reached.";
   }
-  submit.disabled = false;
+  form.ariaBusy = "false";
 }
 
 async function copy(event) {

@@ -16,7 +16,7 @@ import httpx
 
 from sse_app.events import EventDecoder
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 20.0
 SERVERS = {
     "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", "project.asgi:application"],

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 import redis
 
-from tests.integration.site import DEADLINE, Site, copy_database, free_port
+from tests.site import DEADLINE, Site, copy_database, free_port
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,98 @@
+"""Subscribing outside HTTP."""
+
+import asyncio
+import json
+
+import pytest
+
+from sse_app import IllegalTopic, TooManyTopics, UnknownTopic, apublish, subscribe
+from sse_app.hub import hubs
+from sse_app.subscribing import Subscription
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def declared(settings):
+    settings.SSE_TOPICS = {"orders": {}, "alerts": {}, "ticks": {"kind": "ephemeral"}}
+    settings.SSE_MAX_TOPICS = 3
+
+
+async def take(messages, count):
+    async with asyncio.timeout(10):
+        return [await anext(messages) for _ in range(count)]
+
+
+async def started(messages):
+    """Begin to wait for the first message, and let the subscription reach its topics."""
+    waiting = asyncio.ensure_future(anext(messages))
+    await asyncio.sleep(0.1)
+    return waiting
+
+
+async def test_messages_say_where_they_belong_and_how_to_come_back():
+    async with subscribe("orders") as messages:
+        first = await started(messages)
+        published = await apublish("orders", {"total": 1}, event="order")
+        message = await first
+    assert (message.topic, message.event, json.loads(message.data)) == ("orders", "order", {"total": 1})
+    assert message.id == published.id
+    await apublish("orders", "missed")
+    async with subscribe("orders", cursor=message.id) as messages:
+        assert (await take(messages, 1))[0].data == "missed"
+
+
+async def test_topics_of_all_kinds_come_in_one_stream():
+    async with subscribe(["orders", "ticks", "alerts"]) as messages:
+        first = await started(messages)
+        order = await apublish("orders", "1")
+        await apublish("ticks", "2")
+        alert = await apublish("alerts", "3")
+        got = [await first, *await take(messages, 2)]
+    assert sorted((message.topic, message.data) for message in got) == [
+        ("alerts", "3"),
+        ("orders", "1"),
+        ("ticks", "2"),
+    ]
+    by_topic = {message.topic: message.id for message in got}
+    assert by_topic["alerts"] == f"alerts={alert.position}&orders={order.position}&ticks="
+    assert by_topic["ticks"].startswith("ticks=&orders=")
+
+
+async def test_resets_and_lags_are_messages_without_a_topic(settings):
+    settings.SSE_RING_ENTRIES = 2
+    async with subscribe(["orders", "ticks"], cursor="orders=9-00000009") as messages:
+        (reset,) = await take(messages, 1)
+        assert (reset.topic, reset.event) == ("", "reset")
+        assert json.loads(reset.data) == {
+            "topics": [{"topic": "orders", "reason": "rewound", "missed": None}]
+        }
+        for number in range(5):
+            await apublish("ticks", number)
+        await asyncio.sleep(0.05)
+        lagged, *rest = await take(messages, 3)
+    assert (lagged.event, json.loads(lagged.data)) == ("lagged", {"topic": "ticks", "missed": 3})
+    assert [message.data for message in rest] == ["3", "4"]
+
+
+async def test_leaving_the_block_leaves_the_topics():
+    async with subscribe("orders") as messages:
+        first = await started(messages)
+        (hub,) = hubs()
+        assert hub.count("orders") == 1
+        first.cancel()
+        await asyncio.wait({first})
+    assert hub.count("orders") == 0
+
+
+@pytest.mark.parametrize(
+    ("topics", "error", "text"),
+    [
+        (["-"], IllegalTopic, "illegal topic '-'"),
+        (["none"], UnknownTopic, "no topic 'none' is declared"),
+        (["orders", "alerts", "ticks", "orders", "x"], TooManyTopics, "4 topics are more than 3"),
+    ],
+)
+def test_a_subscription_that_can_not_be_is_refused_when_it_is_made(topics, error, text):
+    with pytest.raises(error, match=text):
+        Subscription(topics)
