@@ -7,6 +7,7 @@ export DJANGO_DEBUG ?= 1
 .PHONY: run test check install format clean
 
 run: .venv/installed
+	@$(BIN)/python -m project.port "$(PORT)"
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@$(BIN)/python manage.py demo_data
 	@exec $(BIN)/python manage.py runserver --noreload $(PORT)

@@ -9,6 +9,7 @@ from sse_app.positions import Position
 
 # Larger events are fetched from the log: a broker is a bad place for big payloads.
 MAX_INLINE_CHARACTERS = 8192
+_TYPES = {"topic": str, "seq": int, "tag": str, "prev": str, "event": str, "data": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,11 @@ class Doorbell:
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> "Doorbell":
         """Read a bell back. Raises KeyError, TypeError or ValueError for anything else."""
-        seq = message.get("seq")
-        return cls(
-            str(message["topic"]),
-            None if seq is None else Position(int(seq), str(message["tag"])),
-            str(message["prev"]),
-            message.get("event"),
-            message.get("data"),
-        )
+        for key, kind in _TYPES.items():
+            if key in message and type(message[key]) is not kind:
+                raise TypeError(f"{key}: must be of type {kind.__name__}, not {message[key]!r}")
+        position = Position(message["seq"], message["tag"]) if "seq" in message else None
+        data = message.get("data")
+        if position is None and data is None:
+            raise ValueError("a bell without a position must carry its event")
+        return cls(message["topic"], position, message["prev"], message.get("event"), data)

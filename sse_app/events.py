@@ -11,6 +11,8 @@ from sse_app.payloads import require_utf8, to_text
 
 # Exactly these three: str.splitlines() would also break at U+2028, U+0085, VT and FF, and alter JSON.
 LINE_END = re.compile(r"\r\n|\r|\n")
+# int() refuses thousands of digits.
+_RETRY = re.compile(r"[0-9]{1,19}")
 # A comment without a blank line: some clients make an empty message of every blank line.
 KEEP_ALIVE = b":\n"
 
@@ -96,7 +98,9 @@ class EventDecoder:
         return [event for line in self._lines(chunk) for event in self._line(line)]
 
     def _lines(self, chunk: bytes) -> Iterator[str]:
-        if self._after_cr and chunk:  # a CRLF may come in two chunks
+        if not chunk:
+            return
+        if self._after_cr:  # a CRLF may come in two chunks
             chunk = chunk.removeprefix(b"\n")
             self._after_cr = False
         data = self._rest + chunk
@@ -126,7 +130,7 @@ class EventDecoder:
                 self._event = value
             case "id" if "\0" not in value:
                 self._id = value
-            case "retry" if value.isascii() and value.isdigit():
+            case "retry" if _RETRY.fullmatch(value):
                 self._retry = self.retry = int(value)
 
     def _dispatch(self) -> ServerSentEvent | None:
@@ -160,7 +164,8 @@ def _event_name(event: str) -> str | None:
 
 
 def _id(id: str) -> str:
-    if "\0" in _one_line("id", id):
+    id = _one_line("id", id)
+    if "\0" in id:
         raise ValueError("id: must not contain NUL; clients ignore such an id")
     return id
 

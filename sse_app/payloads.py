@@ -20,6 +20,7 @@ def json_default(value: object) -> Any:
 
 
 json_default.register(Decimal, str)
+json_default.register(tuple, list)  # a named tuple; orjson takes only plain ones
 json_default.register(date, lambda value: value.isoformat())
 
 
@@ -67,7 +68,7 @@ def to_text(data: Any) -> str:
     Raises ValueError for bytes that are not UTF-8, lone surrogates, and values without a JSON form.
     """
     if isinstance(data, str):
-        return require_utf8("data", str(data))
+        return require_utf8("data", data)
     if isinstance(data, (bytes, bytearray, memoryview)):
         try:
             return bytes(data).decode()
@@ -77,9 +78,9 @@ def to_text(data: Any) -> str:
 
 
 def require_utf8(field: str, text: str) -> str:
-    """Return the text, or raise a ValueError naming the field if UTF-8 can't carry it."""
+    """Return the text as a plain str, or raise a ValueError naming the field if UTF-8 can't carry it."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{field}: must not contain a lone surrogate") from error
-    return text
+    return str.__str__(text)  # its characters; str() of an enum member gives the member's name

@@ -71,7 +71,9 @@ class TopicRule:
 class TopicRules:
     """The declared topics; the first pattern that matches a name decides."""
 
-    def __init__(self, setting: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, setting: object) -> None:
+        if not isinstance(setting, Mapping):
+            raise ValueError(f"must be a dict of patterns and their options, not {setting!r}")
         self.rules = [TopicRule.parse(pattern, options) for pattern, options in setting.items()]
         self._compiled = [(rule.regex(), rule) for rule in self.rules]
 

@@ -1,9 +1,7 @@
 """Daphne's runserver for the demo: a clear word if the port is taken, and what to try once it runs."""
 
-import errno
 import functools
 import os
-import socket
 import sys
 from typing import Any
 
@@ -14,6 +12,7 @@ from django.core.management.base import CommandError
 from django.db import connections
 
 from project.management.commands.demo_data import PASSWORD, USERNAME
+from project.port import why_not
 
 BANNER = """
   Dashboard   {base}/
@@ -32,22 +31,10 @@ class Command(DaphneCommand):  # type: ignore[misc]
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Probe the port, where daphne would hang, and serve."""
-        self._probe()
+        if reason := why_not(self.addr, int(self.port)):
+            raise CommandError(reason)
         self.server_cls = functools.partial(Server, ready_callable=self._greet)
         super().inner_run(*args, **options)
-
-    def _probe(self) -> None:
-        family = socket.AF_INET6 if self._raw_ipv6 or self.use_ipv6 else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.addr, int(self.port)))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise CommandError(f"Can't listen on {self.addr}:{self.port}: {error}") from error
-                raise CommandError(
-                    f"Port {self.port} is taken. Choose another one: make run PORT={int(self.port) + 1}"
-                ) from error
 
     def _greet(self) -> None:
         connections.close_all()

@@ -230,7 +230,7 @@ function parsed(data) {
 }
 
 function text(value) {
-  return typeof value === "string" || typeof value === "number" ? String(value) : "";
+  return typeof value === "string" || Number.isFinite(value) ? String(value) : "";
 }
 
 function many(count, noun) {
