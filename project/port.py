@@ -1,4 +1,4 @@
-"""The demo's port: probed before anything is set up, because daphne's runserver hangs on one that is taken."""
+"""The demo's port: probed before anything is set up; daphne's runserver hangs on one that is taken."""
 
 import errno
 import socket

@@ -7,6 +7,7 @@ from project import views
 
 urlpatterns = [
     path("", views.dashboard, name="dashboard"),
+    path("favicon.ico", views.favicon),
     path("admin/", admin.site.urls),
     path("sse/", include("sse_app.urls")),
 ]

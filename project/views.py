@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.utils.dateparse import parse_datetime
 
 from sse_app.models import Event, Notification, Topic
@@ -28,6 +29,11 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "may_publish": request.user.has_perm("sse_app.publish_event"),
     }
     return render(request, "dashboard.html", context)
+
+
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Send browsers to the icon: they ask for this address on pages that name none, as the admin's."""
+    return redirect(static("project/favicon.svg"))
 
 
 def _shown(event: Event) -> dict[str, Any]:

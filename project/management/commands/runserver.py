@@ -29,10 +29,14 @@ BANNER = """
 class Command(DaphneCommand):  # type: ignore[misc]
     """``runserver`` as daphne's, and friendlier."""
 
-    def inner_run(self, *args: Any, **options: Any) -> None:
-        """Probe the port, where daphne would hang, and serve."""
+    def run(self, **options: Any) -> None:
+        """Probe the port, where daphne and the reloader would hang, and go on."""
         if reason := why_not(self.addr, int(self.port)):
             raise CommandError(reason)
+        super().run(**options)
+
+    def inner_run(self, *args: Any, **options: Any) -> None:
+        """Serve, and greet once it runs."""
         self.server_cls = functools.partial(Server, ready_callable=self._greet)
         super().inner_run(*args, **options)
 

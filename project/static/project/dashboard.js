@@ -97,7 +97,7 @@ function receive(event) {
   remember(event);
   $("received").textContent = ++received;
   const fields = parsed(event.data);
-  const recovered = isMissed(new Date(text(fields.timestamp)));
+  const recovered = isMissed(moment(fields.timestamp));
   if (recovered) {
     replay.count++;
     replay.burst = Date.now() + BURST;
@@ -117,8 +117,9 @@ function passedOver(event) {
   remember(event);
   const told = parsed(event.data);
   const missed = (told.topics ?? [told]).map((topic) => topic.missed);
-  const all = missed.every(Number.isInteger) && missed.reduce((sum, one) => sum + one);
-  const gone = `${all ? many(all, "notification") : "some notifications"} could not be recovered`;
+  const known = missed.every(Number.isInteger); // null where it can't be known
+  const number = known ? many(missed.reduce((sum, one) => sum + one), "notification") : "some notifications";
+  const gone = `${number} could not be recovered`;
   const item = document.createElement("li");
   item.className = "gap";
   item.textContent = gone;
@@ -129,7 +130,7 @@ function passedOver(event) {
 }
 
 function isMissed(published) {
-  return replay !== null && (Date.now() < replay.burst || !(published > replay.since));
+  return replay !== null && (Date.now() < replay.burst || !published || published < replay.since);
 }
 
 function awaitSilence() {
@@ -194,9 +195,8 @@ function add(event, fields, recovered) {
   put("mark", recovered ? "recovered" : "");
   item.classList.add("new");
   item.classList.toggle("recovered", recovered);
-  const moment = new Date(text(fields.timestamp));
   const time = item.querySelector("time");
-  time.dateTime = (Number.isNaN(moment.getTime()) ? new Date() : moment).toISOString();
+  time.dateTime = (moment(fields.timestamp) ?? new Date()).toISOString();
   tell(time);
   place(item);
 }
@@ -208,9 +208,8 @@ function place(item) {
 
 /** Write a time as one would say it; clocks differ a little, so nothing is in the future. */
 function tell(time) {
-  const moment = new Date(time.dateTime);
-  const minutes = Math.max(0, Math.floor((Date.now() - moment) / 60_000));
-  time.title = dateAndTime.format(moment);
+  const minutes = Math.max(0, Math.floor((Date.now() - new Date(time.dateTime)) / 60_000));
+  time.title = dateAndTime.format(new Date(time.dateTime));
   if (minutes < 1) time.textContent = "just now";
   else if (minutes < 60) time.textContent = ago.format(-minutes, "minute");
   else if (minutes < 24 * 60) time.textContent = ago.format(-Math.floor(minutes / 60), "hour");
@@ -231,6 +230,12 @@ function parsed(data) {
 
 function text(value) {
   return typeof value === "string" || Number.isFinite(value) ? String(value) : "";
+}
+
+/** A time with its zone, as JSON has it; anything else is none: `new Date` would guess. */
+function moment(value) {
+  const date = new Date(/^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:\d\d)$/.test(value) ? value : NaN);
+  return Number.isNaN(date.getTime()) ? null : date;
 }
 
 function many(count, noun) {
@@ -268,7 +273,7 @@ async function publish(event) {
 
 async function copy(event) {
   const button = event.target;
-  const code = button.parentElement.querySelector("code");
+  const code = button.closest(".command").querySelector("code");
   try {
     await navigator.clipboard.writeText(code.textContent); // missing on plain-HTTP hosts
     button.textContent = "Copied";
