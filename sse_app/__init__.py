@@ -2,8 +2,16 @@
 
 from sse_app.events import ServerSentEvent
 from sse_app.permissions import TopicPolicy, user_topic
-from sse_app.publishing import EventTooLarge, Published, apublish, publish
-from sse_app.responses import EventSourceResponse
+from sse_app.publishing import (
+    EventTooLarge,
+    Outgoing,
+    Published,
+    apublish,
+    apublish_many,
+    publish,
+    publish_many,
+)
+from sse_app.responses import EventSourceResponse, NDJSONResponse
 from sse_app.subscribing import Message, Subscription, TooManyTopics, subscribe
 from sse_app.topics import IllegalTopic, UnknownTopic
 
@@ -12,6 +20,8 @@ __all__ = [
     "EventTooLarge",
     "IllegalTopic",
     "Message",
+    "NDJSONResponse",
+    "Outgoing",
     "Published",
     "ServerSentEvent",
     "Subscription",
@@ -19,7 +29,9 @@ __all__ = [
     "TopicPolicy",
     "UnknownTopic",
     "apublish",
+    "apublish_many",
     "publish",
+    "publish_many",
     "subscribe",
     "user_topic",
 ]

@@ -1,6 +1,7 @@
 """System checks: what keeps streams from working, said before it happens."""
 
 from collections.abc import Callable, Sequence
+from inspect import isabstract
 from typing import Any
 
 import django
@@ -111,7 +112,7 @@ def check_sqlite_begins_immediately(**kwargs: Any) -> list[CheckMessage]:
         )
         for alias in connections
         if connections[alias].vendor == "sqlite"
-        and connections.settings[alias]["OPTIONS"].get("transaction_mode") != "IMMEDIATE"
+        and _transaction_mode(alias) not in ("IMMEDIATE", "EXCLUSIVE")
     ]
 
 
@@ -129,14 +130,20 @@ ALL: tuple[Check, ...] = (
 )
 
 
-def _check_class(setting: str, path: str, base: type, id: str) -> list[CheckMessage]:
+def _check_class(setting: str, path: object, base: type, id: str) -> list[CheckMessage]:
+    if not isinstance(path, str):
+        return [Error(f"{setting}: must be a dotted path, not {path!r}", id=id)]
     try:
         found = import_string(path)
     except ImportError as error:
         return [Error(f"{setting}: {error}", id=id)]
-    if not (isinstance(found, type) and issubclass(found, base)):
-        return [Error(f"{setting}: {path} is not a subclass of {base.__name__}", id=id)]
+    if not (isinstance(found, type) and issubclass(found, base)) or isabstract(found):
+        return [Error(f"{setting}: {path} is not a complete subclass of {base.__name__}", id=id)]
     return []
+
+
+def _transaction_mode(alias: str) -> str:
+    return str(connections.settings[alias]["OPTIONS"].get("transaction_mode")).upper()
 
 
 def _layer() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sse_app.positions import Position
 
 # Larger events are fetched from the log: a broker is a bad place for big payloads.
 MAX_INLINE_CHARACTERS = 8192
+# What a layer hands over is checked here, so that a stray message can't stop a tail or a reader.
 _TYPES = {"topic": str, "seq": int, "tag": str, "prev": str, "event": str, "data": str}
 
 

@@ -2,27 +2,52 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from sse_app.events import ServerSentEvent, id_line
-from sse_app.positions import Position
+from sse_app.positions import Position, encode_cursor
 
 
 class Entry:
     """One event of a topic at its position; ``prev`` is the tag of the entry before.
 
+    One that is not ``logged`` has a position in this process only, which no cursor may carry.
     Its bytes are made once per process, on first use, and shared by all readers. ``size`` is what
     it weighs in memory, in bytes, roughly.
     """
 
-    __slots__ = ("_around_id", "_block", "data", "event", "position", "prev", "size", "topic")
+    __slots__ = (
+        "_around_id",
+        "_block",
+        "created_at",
+        "data",
+        "event",
+        "logged",
+        "position",
+        "prev",
+        "size",
+        "topic",
+    )
 
-    def __init__(self, topic: str, position: Position, prev: str, event: str | None, data: str) -> None:
+    def __init__(
+        self,
+        topic: str,
+        position: Position,
+        prev: str,
+        event: str | None,
+        data: str,
+        created_at: datetime | None = None,
+        *,
+        logged: bool = True,
+    ) -> None:
         self.topic = topic
         self.position = position
         self.prev = prev
         self.event = event
         self.data = data
+        self.logged = logged
+        self.created_at = created_at  # known to those that the log has given
         self.size = 2 * len(data) + 300
         self._around_id: tuple[bytes, bytes] | None = None
         self._block: bytes | None = None
@@ -31,7 +56,8 @@ class Entry:
     def block(self) -> bytes:
         """The block of a stream of this topic alone."""
         if self._block is None:
-            self._block = self.block_with_id(f"{self.topic}={self.position}")
+            position = self.position if self.logged else None
+            self._block = self.block_with_id(encode_cursor({self.topic: position}))
         return self._block
 
     def block_with_id(self, id: str | None) -> bytes:

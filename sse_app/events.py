@@ -11,7 +11,7 @@ from sse_app.payloads import require_utf8, to_text
 
 # Exactly these three: str.splitlines() would also break at U+2028, U+0085, VT and FF, and alter JSON.
 LINE_END = re.compile(r"\r\n|\r|\n")
-# int() refuses thousands of digits.
+# Bounded, because int() refuses thousands of digits.
 _RETRY = re.compile(r"[0-9]{1,19}")
 # A comment without a blank line: some clients make an empty message of every blank line.
 KEEP_ALIVE = b":\n"

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 # Servers refuse headers from about 16 KiB; a cursor stays far below.
 MAX_CURSOR_LENGTH = 4096
+# Of one topic, besides its name: '=', 19 digits, '-', the tag, '&'.
+LONGEST_POSITION = 30
 _MAX_SEQ = 2**63 - 1
 _ENTRY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})=(?:([0-9]{1,19})-([0-9a-f]{8}))?")
 

@@ -1,5 +1,6 @@
 """Publishing: what a program calls to send an event to everyone who reads a topic."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,9 @@ from django.db import transaction
 
 from sse_app.conf import conf, topic_rules
 from sse_app.doorbell import Doorbell
+from sse_app.entries import Entry
 from sse_app.eventlog import get_event_log
+from sse_app.eventlog.base import EventLog
 from sse_app.events import ServerSentEvent
 from sse_app.hub import hubs
 from sse_app.payloads import to_text
@@ -45,6 +48,15 @@ class Published:
         return None if self.position is None else f"{self.topic}={self.position}"
 
 
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One event of a batch."""
+
+    topic: str
+    data: Any
+    event: str | None = None
+
+
 def publish(topic: str, data: Any, *, event: str | None = None) -> Published:
     """Send an event to everyone who reads the topic, once the current transaction commits.
 
@@ -52,26 +64,7 @@ def publish(topic: str, data: Any, *, event: str | None = None) -> Published:
     exists if and only if the transaction commits. Raises IllegalTopic, UnknownTopic, EventTooLarge,
     or ValueError for a reserved event name or data without a JSON form; nothing is sent then.
     """
-    kind = topic_rules().rule(topic).kind
-    name, text = _checked(event, data)
-    log = get_event_log()
-    if kind is TopicKind.EPHEMERAL:
-        _on_commit(lambda: _ring(Doorbell(topic, event=name, data=text)), log.alias)
-        return Published(topic, None, _receivers(topic))
-    keep_one = kind is TopicKind.LATEST
-    if log.transactional:
-        entry = log.append(topic, name, text, keep_one=keep_one)
-        _on_commit(lambda: _ring(Doorbell.of(entry)), log.alias)
-        return Published(topic, entry.position, _receivers(topic))
-    done: list[Position] = []
-
-    def append() -> None:
-        appended = log.append(topic, name, text, keep_one=keep_one)
-        done.append(appended.position)
-        _ring(Doorbell.of(appended))
-
-    _on_commit(append, log.alias)
-    return Published(topic, done[0] if done else None, _receivers(topic))
+    return publish_many([Outgoing(topic, data, event)])[0]
 
 
 async def apublish(topic: str, data: Any, *, event: str | None = None) -> Published:
@@ -79,14 +72,87 @@ async def apublish(topic: str, data: Any, *, event: str | None = None) -> Publis
     return await sync_to_async(publish)(topic, data, event=event)
 
 
+def publish_many(events: Iterable[Outgoing | tuple[Any, ...]]) -> list[Published]:
+    """Send many events: ``Outgoing(topic, data, event)``, or tuples of the same; answer in their order.
+
+    Each topic gets one append to the log and one doorbell. With the ORM log they are sent all or
+    none; topics are locked in the order of their names. Raises what ``publish`` raises; nothing is
+    sent then.
+    """
+    batch = _Batch([item if isinstance(item, Outgoing) else Outgoing(*item) for item in events])
+    log = get_event_log()
+    if log.transactional:
+        with transaction.atomic(using=log.alias):
+            batch.append(log)
+            _on_commit(batch.ring, log.alias)
+    else:
+
+        def append_and_ring() -> None:
+            batch.append(log)
+            batch.ring()
+
+        _on_commit(append_and_ring, log.alias)
+    return batch.published()
+
+
+async def apublish_many(events: Iterable[Outgoing | tuple[Any, ...]]) -> list[Published]:
+    """Do what ``publish_many`` does, from asynchronous code."""
+    return await sync_to_async(publish_many)(events)
+
+
+class _Batch:
+    """Checked events, by topic, on their way into the log and to the readers."""
+
+    def __init__(self, events: Sequence[Outgoing]) -> None:
+        self._topics = [event.topic for event in events]
+        self._kinds = {topic: topic_rules().rule(topic).kind for topic in self._topics}
+        self._events: dict[str, list[tuple[str | None, str]]] = {}
+        for event in events:
+            self._events.setdefault(event.topic, []).append(_checked(event.event, event.data))
+        self._entries: dict[str, list[Entry]] = {}
+
+    def append(self, log: EventLog) -> None:
+        """Append to the log, always in the same order of topics, lest two batches deadlock."""
+        for topic in sorted(self._events):
+            if self._kinds[topic] is not TopicKind.EPHEMERAL:
+                keep_one = self._kinds[topic] is TopicKind.LATEST
+                self._entries[topic] = log.append_many(topic, self._events[topic], keep_one=keep_one)
+
+    def ring(self) -> None:
+        """Tell this process's hubs directly, and the other processes over the channel layer."""
+        here = hubs()
+        for topic in self._events:
+            for bell in self._bells(topic):
+                for hub in here:
+                    hub.ring(bell)
+                outbox.send(bell, here[0].loop if here else None)
+
+    def published(self) -> list[Published]:
+        """Say what became of each event, in the order in which they came."""
+        positions = {topic: iter(entries) for topic, entries in self._entries.items()}
+        receivers = {topic: sum(hub.count(topic) for hub in hubs()) for topic in self._events}
+        return [
+            Published(
+                topic, next(positions[topic]).position if topic in positions else None, receivers[topic]
+            )
+            for topic in self._topics
+        ]
+
+    def _bells(self, topic: str) -> Iterator[Doorbell]:
+        entries = self._entries.get(topic)
+        if entries is None:
+            yield from (Doorbell(topic, event=name, data=data) for name, data in self._events[topic])
+        elif len(entries) == 1:
+            yield Doorbell.of(entries[0])
+        else:  # the readers' processes fetch a batch from the log
+            yield Doorbell(topic, entries[-1].position, entries[-1].prev)
+
+
 def _checked(event: str | None, data: Any) -> tuple[str | None, str]:
-    if event in RESERVED_EVENTS:
-        reserved = ", ".join(sorted(RESERVED_EVENTS))
-        raise ValueError(f"event: {event!r} is reserved, as are {reserved}")
+    name = _checked_name(event)
     text = to_text(data)
-    name = ServerSentEvent(event=event).event
-    if name is not None and len(name) > MAX_EVENT_NAME:
-        raise ValueError(f"event: must have at most {MAX_EVENT_NAME} characters, not {len(name)}")
+    if "\0" in text:
+        raise ValueError("data: must not contain NUL, which PostgreSQL can't keep; JSON escapes it")
     size = len(text.encode())
     if size > conf.SSE_MAX_EVENT_BYTES:
         raise EventTooLarge(
@@ -95,17 +161,17 @@ def _checked(event: str | None, data: Any) -> tuple[str | None, str]:
     return name, text
 
 
+def _checked_name(event: str | None) -> str | None:
+    if isinstance(event, str) and event in RESERVED_EVENTS:
+        reserved = ", ".join(sorted(RESERVED_EVENTS))
+        raise ValueError(f"event: {event!r} is reserved, as are {reserved}")
+    name = ServerSentEvent(event=event).event
+    if name is not None and "\0" in name:
+        raise ValueError("event: must not contain NUL, which PostgreSQL can't keep")
+    if name is not None and len(name) > MAX_EVENT_NAME:
+        raise ValueError(f"event: must have at most {MAX_EVENT_NAME} characters, not {len(name)}")
+    return name
+
+
 def _on_commit(call: Any, alias: str | None) -> None:
     transaction.on_commit(call, using=alias, robust=True)
-
-
-def _ring(bell: Doorbell) -> None:
-    """Tell this process's hubs directly, and the other processes over the channel layer."""
-    here = hubs()
-    for hub in here:
-        hub.ring(bell)
-    outbox.send(bell, here[0].loop if here else None)
-
-
-def _receivers(topic: str) -> int:
-    return sum(hub.count(topic) for hub in hubs())

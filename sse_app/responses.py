@@ -1,33 +1,66 @@
-"""Responses: any async iterator as a streaming HTTP response that costs nothing while it waits.
+"""Responses: any async iterator as an event stream or as NDJSON, at no cost while it waits."""
 
-What Django leaves to do, and is done here: async generators are closed at once when the client goes,
-also while the server is blocked in ``send``; the request's thread and database connections are
-released before the first byte; a HEAD request does not start the stream; a server that cancels the
-request on Django 5.2 or 6.0, where the streaming task is left behind, ends the stream too.
-"""
-
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any, NoReturn
 
 from django.http import HttpRequest, StreamingHttpResponse
+from django.utils.cache import patch_vary_headers
+from django.utils.http import content_disposition_header
 
+from sse_app.body import Body
 from sse_app.conf import conf
 from sse_app.events import KEEP_ALIVE, ServerSentEvent
-from sse_app.lease import abandoned, release
-from sse_app.streams import KeepAlive, Lifetime, aclose
+from sse_app.payloads import to_json
+from sse_app.streams import Batches, Gzip, KeepAlive, Lifetime, aclose
 
 logger = logging.getLogger("sse_app")
 
 ASGI_NEEDED = (
-    "event streams need ASGI: serve this project's ASGI application with an ASGI server, such as "
+    "streams need ASGI: serve this project's ASGI application with an ASGI server, such as "
     "`uvicorn yourproject.asgi:application` or daphne's runserver"
 )
 
 
-class EventSourceResponse(StreamingHttpResponse):
+class AsyncResponse(StreamingHttpResponse):
+    """What both kinds of response share: headers, and a body that cleans up after itself."""
+
+    def __init__(
+        self,
+        source: AsyncIterator[bytes],
+        first: bytes,
+        *,
+        content_type: str,
+        headers: dict[str, str] | None,
+    ) -> None:
+        defaults = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+        body = Body(source, first, self._is_head)
+        super().__init__(body, content_type=content_type, headers={**defaults, **(headers or {})})
+        if conf.SSE_CONTENT_ENCODING:
+            self.headers.setdefault("Content-Encoding", conf.SSE_CONTENT_ENCODING)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give the body itself: Django's wrapper would take a TypeError for a sync iterator."""
+        content: AsyncIterator[bytes] = self._iterator  # type: ignore[attr-defined]
+        return content if isinstance(content, Body) else super().__aiter__()
+
+    def __iter__(self) -> NoReturn:
+        """Refuse WSGI, where an endless stream would hang the worker."""
+        raise RuntimeError(ASGI_NEEDED)
+
+    def _is_head(self) -> bool:
+        """Whether the request asks for the headers alone; Django streams the body to HEAD as well."""
+        closers: list[Callable[[], None]] = self._resource_closers  # type: ignore[attr-defined]
+        for close in closers:  # one is the request's: a response knows no other way
+            request = getattr(close, "__self__", None)
+            if isinstance(request, HttpRequest):
+                return request.method == "HEAD"
+        return False
+
+
+class EventSourceResponse(AsyncResponse):
     """An event stream over an async iterator of events, strings, JSON-able values or encoded bytes.
 
     ``keep_alive``: seconds of silence before a comment is sent, None for never.
@@ -52,40 +85,49 @@ class EventSourceResponse(StreamingHttpResponse):
         on_error: Callable[[Exception], Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        if not hasattr(stream, "__aiter__"):
-            raise TypeError(
-                f"EventSourceResponse needs an async iterator, not {type(stream).__name__}: a sync "
-                "one would block the server or be read to its end first; use `async def` and `yield`"
-            )
+        _require_async(self, stream)
         source: AsyncIterator[bytes] = _Encoded(aiter(stream), on_error)
         if keep_alive is not None:
             source = KeepAlive(source, keep_alive, KEEP_ALIVE)
         if lifetime is not None:
             source = Lifetime(source, lifetime)
         super().__init__(
-            _Body(source, _first_bytes(prime, retry), self._is_head),
-            content_type="text/event-stream",
-            headers={
-                "Cache-Control": "no-cache, no-transform",
-                "X-Accel-Buffering": "no",
-                **(headers or {}),
-            },
+            source, _first_bytes(prime, retry), content_type="text/event-stream", headers=headers
         )
-        if conf.SSE_CONTENT_ENCODING:
-            self.headers.setdefault("Content-Encoding", conf.SSE_CONTENT_ENCODING)
 
-    def __iter__(self) -> NoReturn:
-        """Refuse WSGI, where an endless stream would hang the worker."""
-        raise RuntimeError(ASGI_NEEDED)
 
-    def _is_head(self) -> bool:
-        """Whether the request asks for the headers alone; Django streams the body to HEAD as well."""
-        closers: list[Callable[[], None]] = self._resource_closers  # type: ignore[attr-defined]
-        for close in closers:  # one is the request's: a response knows no other way
-            request = getattr(close, "__self__", None)
-            if isinstance(request, HttpRequest):
-                return request.method == "HEAD"
-        return False
+class NDJSONResponse(AsyncResponse):
+    """Newline-delimited JSON over an async iterator of JSON-able values or encoded lines (bytes).
+
+    Records go out in batches of about 64 KiB, or whatever there is after a moment. If the source
+    fails, the body is cut and not ended: no client takes half of it for the whole.
+
+    ``trailer``: end with a record ``{"complete": true, "count": n}``.
+    ``request``: one that accepts gzip gets gzip, flushed with each batch.
+    ``filename``: have browsers save it. Raises TypeError for an iterator that is not async.
+    """
+
+    def __init__(
+        self,
+        stream: AsyncIterable[Any],
+        *,
+        trailer: bool = False,
+        request: HttpRequest | None = None,
+        filename: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        _require_async(self, stream)
+        blocks = getattr(stream, "blocks", None)  # rows of a queryset come encoded, a page at a time
+        source: AsyncIterator[bytes] = Batches(_Lines(blocks() if blocks else aiter(stream), trailer))
+        headers = {"X-Stream-Format": "ndjson", **(headers or {})}
+        if request is not None and _accepts_gzip(request):
+            source = Gzip(source)
+            headers["Content-Encoding"] = "gzip"
+        super().__init__(source, b"", content_type="application/x-ndjson", headers=headers)
+        if request is not None:
+            patch_vary_headers(self, ["Accept-Encoding"])
+        if filename is not None:
+            self.headers["Content-Disposition"] = content_disposition_header(True, filename)
 
 
 def _first_bytes(prime: bool, retry: int | timedelta | None) -> bytes:
@@ -131,63 +173,45 @@ def _block(item: Any) -> bytes:
     return event.encode()
 
 
-class _Body:
-    """What Django iterates: an object with a ``close()``, which Django calls when the client goes.
+class _Lines:
+    """The source's records as lines, and the trailer with their number."""
 
-    Django closes no async generator, but it calls ``close()`` in a thread, whatever the server is
-    blocked in. Where it does not (the server cancelled the request), the end of the task tells.
-    """
-
-    def __init__(self, source: AsyncIterator[bytes], first: bytes, is_head: Callable[[], bool]) -> None:
+    def __init__(self, source: AsyncIterator[Any], trailer: bool) -> None:
         self._source = source
-        self._first: bytes | None = first
-        self._is_head = is_head
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        self._closing: asyncio.Task[None] | None = None
+        self._trailer = trailer
+        self._count = 0
 
-    def __aiter__(self) -> "_Body":
+    def __aiter__(self) -> "_Lines":
         return self
 
     async def __anext__(self) -> bytes:
-        if self._first is not None:
-            return await self._start()
-        if self._closed or abandoned():
-            await self._close_source()
-            raise StopAsyncIteration
         try:
-            return await anext(self._source)
-        except BaseException:  # its end, or the cancellation of this request
-            await self._close_source()
-            raise
+            item = await anext(self._source)
+        except StopAsyncIteration:
+            if not self._trailer:
+                raise
+            self._trailer = False
+            return to_json({"complete": True, "count": self._count}) + b"\n"
+        line = item if isinstance(item, bytes) else to_json(item) + b"\n"
+        self._count += line.count(b"\n")
+        return line
 
-    def close(self) -> None:
-        """Close the source, from any thread; may be called twice."""
-        if self._loop is None or self._closed:
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._close_soon)
-        except RuntimeError:  # the loop is closed, and has closed the generators itself
-            return
+    async def aclose(self) -> None:
+        await aclose(self._source)
 
-    async def _start(self) -> bytes:
-        first, self._first = self._first, None
-        assert first is not None
-        self._loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        assert task is not None
-        task.add_done_callback(lambda _: self.close())
-        if self._is_head():
-            self._closed = True
-            return b""
-        await release()
-        return first
 
-    def _close_soon(self) -> None:
-        if not self._closed:
-            self._closing = asyncio.get_running_loop().create_task(self._close_source())
+def _require_async(response: AsyncResponse, stream: object) -> None:
+    if not hasattr(stream, "__aiter__"):
+        raise TypeError(
+            f"{type(response).__name__} needs an async iterator, not {type(stream).__name__}: a sync one "
+            "would block the server or be read to its end first; use `async def` and `yield`"
+        )
 
-    async def _close_source(self) -> None:
-        if not self._closed:
-            self._closed = True
-            await aclose(self._source)
+
+def _accepts_gzip(request: HttpRequest) -> bool:
+    """Whether the request's ``Accept-Encoding`` names gzip (RFC 9110, section 12.5.3)."""
+    for coding in request.headers.get("Accept-Encoding", "").lower().split(","):
+        name, *parameters = (part.strip() for part in coding.split(";"))
+        if name == "gzip":
+            return not any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
+    return False

@@ -5,7 +5,9 @@ the loop. None holds a task group or a timeout open across a ``yield``.
 """
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -96,6 +98,103 @@ class Lifetime(Generic[T]):
             if not limit.expired():
                 raise
             raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        """Close the source."""
+        await aclose(self._source)
+
+
+class Batches:
+    """The source's pieces of bytes, joined to batches of about ``size``.
+
+    A batch goes out when it is full, or ``seconds`` after its first piece: what is slow to come is not
+    held back for long. The source is at most one batch ahead.
+    """
+
+    def __init__(self, source: AsyncIterator[bytes], size: int = 65536, seconds: float = 0.05) -> None:
+        self._source = source
+        self._size = size
+        self._seconds = seconds
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._some = asyncio.Event()
+        self._full = asyncio.Event()
+        self._taken = asyncio.Event()
+        self._end: _End | None = None
+        self._pump: asyncio.Task[None] | None = None
+
+    def __aiter__(self) -> "Batches":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run())
+        await self._some.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await self._full.wait()
+        if self._pieces:
+            return self._take()
+        assert self._end is not None
+        raise self._end.error or StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Stop the source and wait until it has cleaned up."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait({self._pump})
+        await aclose(self._source)
+
+    def _take(self) -> bytes:
+        batch = b"".join(self._pieces)
+        self._pieces.clear()
+        self._held = 0
+        self._taken.set()
+        if self._end is None:
+            self._some.clear()
+            self._full.clear()
+        return batch
+
+    async def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            async for piece in self._source:
+                self._pieces.append(piece)
+                self._held += len(piece)
+                self._some.set()
+                if self._held >= self._size:
+                    self._full.set()
+                    self._taken.clear()
+                    await self._taken.wait()
+        except Exception as failure:
+            error = failure
+        finally:
+            await aclose(self._source)
+        self._end = _End(error)
+        self._some.set()
+        self._full.set()
+
+
+class Gzip:
+    """The source's batches as one gzip stream, flushed after each, so that a client sees it at once."""
+
+    def __init__(self, source: AsyncIterator[bytes], level: int = 6) -> None:
+        self._source = source
+        self._gzip: zlib._Compress | None = zlib.compressobj(level, wbits=16 + zlib.MAX_WBITS)
+
+    def __aiter__(self) -> "Gzip":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._gzip is None:
+            raise StopAsyncIteration
+        gzip = self._gzip
+        try:
+            batch = await anext(self._source)
+        except StopAsyncIteration:
+            self._gzip = None
+            return gzip.flush()
+        return gzip.compress(batch) + gzip.flush(zlib.Z_SYNC_FLUSH)
 
     async def aclose(self) -> None:
         """Close the source."""

@@ -32,7 +32,13 @@ from sse_app.eventlog import get_event_log
 from sse_app.events import KEEP_ALIVE, ServerSentEvent
 from sse_app.hub import Hub, HubOptions, hub_of_loop
 from sse_app.payloads import to_text
-from sse_app.positions import Cursor, decode_cursor, encode_cursor
+from sse_app.positions import (
+    LONGEST_POSITION,
+    MAX_CURSOR_LENGTH,
+    Cursor,
+    decode_cursor,
+    encode_cursor,
+)
 from sse_app.reader import Item, Lagged, Reader, Reset
 from sse_app.relay import Relay, channel_layer
 from sse_app.topics import TopicKind, TopicRule
@@ -75,12 +81,13 @@ class Subscription:
     that of the loop.
     """
 
-    def __init__(
-        self, topics: Iterable[str], *, cursor: str | None = None, hub: Hub | None = None
-    ) -> None:
+    def __init__(self, topics: Iterable[str], *, cursor: str | None = None, hub: Hub | None = None) -> None:
         names = list(dict.fromkeys(topics))
-        if len(names) > conf.SSE_MAX_TOPICS:
-            raise TooManyTopics(f"{len(names)} topics are more than {conf.SSE_MAX_TOPICS}")
+        most = conf.SSE_MAX_TOPICS
+        if len(names) > most:
+            raise TooManyTopics(f"{len(names)} topics are more than the {most} of SSE_MAX_TOPICS")
+        if sum(len(name) + LONGEST_POSITION for name in names) > MAX_CURSOR_LENGTH:
+            raise TooManyTopics(f"a cursor of these {len(names)} topics would be too long to be read back")
         self.rules: dict[str, TopicRule] = {name: topic_rules().rule(name) for name in names}
         self._claims, self._known = _claims(self.rules, cursor)
         self._hub = hub
@@ -167,7 +174,7 @@ class Subscription:
             if isinstance(item, Lagged):
                 yield self._control("lagged", {"topic": item.topic, "missed": item.missed})
             elif isinstance(item, Entry):
-                if self.rules[item.topic].kind is not TopicKind.EPHEMERAL:
+                if item.logged:
                     self._positions[item.topic] = item.position
                 yield item
 

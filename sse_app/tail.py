@@ -86,7 +86,7 @@ class EphemeralTail(Tail):
     def hint(self, bell: Doorbell) -> None:
         """Take an event."""
         position = Position(self.ring.last.seq + 1, _NO_TAG)
-        self.ring.push(Entry(self.topic, position, _NO_TAG, bell.event, bell.data or ""))
+        self.ring.push(Entry(self.topic, position, _NO_TAG, bell.event, bell.data or "", logged=False))
         self.wake()
 
 

@@ -11,7 +11,7 @@ _LEGAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 # A channel-layer group name has fewer than 100 characters; longer ones are hashed.
 _LONGEST_PLAIN_GROUP = 90
-_OPTIONS = ("kind", "reset_to")
+_OPTIONS = ("kind", "reset_to", "keep", "max_age")
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -45,6 +45,8 @@ class TopicRule:
     pattern: str
     kind: TopicKind = TopicKind.DURABLE
     reset_to: ResetTo = ResetTo.HEAD
+    keep: int | None = None  # entries that sse_trim leaves
+    max_age: float | None = None  # seconds, after which sse_trim removes an entry
 
     @classmethod
     def parse(cls, pattern: object, options: object) -> "TopicRule":
@@ -60,6 +62,8 @@ class TopicRule:
             pattern,
             _choice(pattern, "kind", TopicKind, options.get("kind", TopicKind.DURABLE)),
             _choice(pattern, "reset_to", ResetTo, options.get("reset_to", ResetTo.HEAD)),
+            _amount(pattern, "keep", int, options.get("keep")),
+            _amount(pattern, "max_age", (int, float), options.get("max_age")),
         )
 
     def regex(self) -> re.Pattern[str]:
@@ -110,3 +114,9 @@ def _choice(pattern: str, option: str, kinds: type[_Choice], value: Any) -> _Cho
     except ValueError:
         known = ", ".join(kinds)
         raise ValueError(f"{pattern!r}: {option} {value!r} is not one of {known}") from None
+
+
+def _amount(pattern: str, option: str, kinds: Any, value: Any) -> Any:
+    if value is None or (isinstance(value, kinds) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise ValueError(f"{pattern!r}: {option} must be a number and not negative, not {value!r}")

@@ -8,6 +8,7 @@ app_name = "sse"
 urlpatterns = [
     path("events/", views.events, name="events"),
     path("topics/<str:topic>/", views.topic, name="topic"),
+    path("topics/<str:topic>/export/", views.export, name="export"),
     path("health/live/", views.live, name="live"),
     path("health/ready/", views.ready, name="ready"),
 ]

@@ -2,73 +2,30 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Iterable
-from functools import wraps
-from typing import Any
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
-from django.contrib.auth.decorators import login_not_required
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.http.multipartparser import MultiPartParserError
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.dateparse import parse_datetime
 
-from sse_app.conf import conf
+from sse_app.conf import conf, topic_rules
 from sse_app.eventlog import get_event_log
-from sse_app.lease import lease
-from sse_app.permissions import User, may_publish, may_subscribe
+from sse_app.history import NotContinued, history, parse_position
 from sse_app.publishing import EventTooLarge, apublish
-from sse_app.responses import ASGI_NEEDED, EventSourceResponse
+from sse_app.refusals import Refused, admit_publisher, admit_readers, door, json_line, require_asgi
+from sse_app.responses import EventSourceResponse, NDJSONResponse
 from sse_app.subscribing import Subscription
-from sse_app.topics import UnknownTopic
+from sse_app.topics import TopicKind
 
-View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+T = TypeVar("T")
 
 READY_SECONDS = 5.0
+EXPORT_PARAMETERS = ("after", "since", "event", "limit")
 
 
-class Refused(Exception):
-    """An answer other than the one that was asked for."""
-
-    def __init__(self, status: int, error: str, **headers: str) -> None:
-        super().__init__(error)
-        self.status = status
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-
-def _door(*methods: str) -> Callable[[View], View]:
-    """Make a view that answers refusals as JSON, asks for no login page and needs no transaction."""
-
-    def decorate(view: View) -> View:
-        @wraps(view)
-        async def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            try:
-                if request.method not in methods:
-                    allowed = ", ".join(methods)
-                    raise Refused(405, f"{request.method} is not allowed here", Allow=allowed)
-                return await view(request, *args, **kwargs)
-            except Refused as refused:
-                return _json({"error": str(refused)}, refused.status, refused.headers)
-            except UnknownTopic as error:
-                return _json({"error": error.args[0]}, 404)
-            except (EventTooLarge, RequestDataTooBig) as error:
-                return _json({"error": str(error)}, 413)
-            except (SuspiciousOperation, MultiPartParserError) as error:  # Django would answer in HTML
-                return _json({"error": str(error)}, 400)
-
-        # Django refuses async views under ATOMIC_REQUESTS unless they opt out for each database.
-        guarded._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
-        # Its middleware refuses in HTML, and every method but GET and HEAD; _publish asks it itself.
-        guarded.csrf_exempt = True  # type: ignore[attr-defined]
-        return login_not_required(guarded)
-
-    return decorate
-
-
-@_door("GET", "HEAD")
+@door("GET", "HEAD")
 async def events(request: HttpRequest) -> HttpResponseBase:
     """Stream the topics of the query: ``?topic=a&topic=b``."""
     topics = request.GET.getlist("topic")
@@ -77,7 +34,7 @@ async def events(request: HttpRequest) -> HttpResponseBase:
     return await _stream(request, topics)
 
 
-@_door("GET", "HEAD", "POST")
+@door("GET", "HEAD", "POST")
 async def topic(request: HttpRequest, topic: str) -> HttpResponseBase:
     """Stream one topic, or publish to it with POST."""
     if request.method == "POST":
@@ -85,21 +42,47 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponseBase:
     return await _stream(request, [topic])
 
 
-@_door("GET", "HEAD")
+@door("GET", "HEAD")
+async def export(request: HttpRequest, topic: str) -> HttpResponseBase:
+    """Give the kept events of a topic as NDJSON: ``?after=ID&since=TIME&event=NAME&limit=N``."""
+    request = require_asgi(request)
+    if topic_rules().rule(topic).kind is TopicKind.EPHEMERAL:
+        raise Refused(404, f"{topic!r} is ephemeral: none of its events are kept")
+    for name in request.GET:
+        if name not in EXPORT_PARAMETERS:
+            raise Refused(400, f"unknown parameter {name!r}; known are {', '.join(EXPORT_PARAMETERS)}")
+    try:
+        options: dict[str, Any] = {
+            "after": _parameter(request, "after", lambda text: parse_position(topic, text)),
+            "since": _parameter(request, "since", _parse_moment),
+            "limit": _parameter(request, "limit", _parse_limit),
+            "event": _parameter(request, "event", str),
+        }
+    except ValueError as error:
+        raise Refused(400, str(error)) from error
+    await admit_readers(request, [topic])
+    try:
+        records = await history(topic, **options)
+    except NotContinued as error:
+        raise Refused(409, error.args[0]) from error
+    return NDJSONResponse(records, request=request, filename=f"{topic}.ndjson")
+
+
+@door("GET", "HEAD")
 async def live(request: HttpRequest) -> HttpResponseBase:
     """Say that the process answers."""
-    return _json({"status": "live"})
+    return json_line({"status": "live"})
 
 
-@_door("GET", "HEAD")
+@door("GET", "HEAD")
 async def ready(request: HttpRequest) -> HttpResponseBase:
     """Say whether streams can be served: 503 while the log is out of reach."""
     try:
         async with asyncio.timeout(READY_SECONDS):
             await get_event_log().check()
     except Exception:
-        return _json({"status": "unavailable", "error": "the event log is out of reach"}, 503)
-    return _json({"status": "ready"})
+        return json_line({"status": "unavailable", "error": "the event log is out of reach"}, 503)
+    return json_line({"status": "ready"})
 
 
 def last_event_id(request: HttpRequest) -> str | None:
@@ -114,30 +97,21 @@ def last_event_id(request: HttpRequest) -> str | None:
 
 
 async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBase:
-    if not isinstance(request, ASGIRequest):
-        raise Refused(501, ASGI_NEEDED)
+    request = require_asgi(request)
     if not request.accepts("text/event-stream"):
         raise Refused(406, "this address serves text/event-stream only")
     try:
         subscription = Subscription(topics, cursor=last_event_id(request))
     except ValueError as error:
         raise Refused(400, str(error)) from error
-    async with lease():
-        user = await _user(request)
-        for name in subscription.rules:
-            if not await may_subscribe(user, request.scope, name):
-                raise _denied(user, f"you may not read {name!r}")
+    user = await admit_readers(request, subscription.rules)
     headers = {"Cache-Control": "no-store, no-transform"} if user.is_authenticated else {}
     return EventSourceResponse(subscription.blocks(conf.SSE_KEEP_ALIVE), keep_alive=None, headers=headers)
 
 
 async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
     content = request.body
-    user = await _user(request)
-    if request.COOKIES or user.is_authenticated:
-        await sync_to_async(_check_csrf)(request)
-    if not await may_publish(user, getattr(request, "scope", {}), name):
-        raise _denied(user, f"you may not publish to {name!r}")
+    await admit_publisher(request, name)
     body = _body(content)
     try:
         published = await apublish(name, body["data"], event=body.get("event"))
@@ -146,19 +120,7 @@ async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
     except ValueError as error:
         raise Refused(400, str(error)) from error
     answer = {"id": published.id, "topic": published.topic, "receivers": published.receivers}
-    return _json(answer, 201)
-
-
-def _check_csrf(request: HttpRequest) -> None:
-    """Refuse what another site may have made a browser send with its user's authority."""
-    check = CsrfViewMiddleware(_accepted)
-    check.process_request(request)
-    if check.process_view(request, _accepted, (), {}) is not None:  # it has logged the reason
-        raise Refused(403, "the CSRF check failed: send this site's token in the X-CSRFToken header")
-
-
-def _accepted(request: HttpRequest) -> HttpResponse:
-    return HttpResponse()
+    return json_line(answer, 201)
 
 
 def _body(content: bytes) -> dict[str, Any]:
@@ -173,17 +135,24 @@ def _body(content: bytes) -> dict[str, Any]:
     return body
 
 
-async def _user(request: HttpRequest) -> User:
-    if not hasattr(request, "auser"):
-        raise Refused(501, "django.contrib.auth's AuthenticationMiddleware is missing")
-    user: User = await request.auser()
-    return user
+def _parameter(request: HttpRequest, name: str, parse: Callable[[str], T]) -> T | None:
+    text = request.GET.get(name)
+    return None if text is None else parse(text)
 
 
-def _denied(user: User, error: str) -> Refused:
-    # Never a redirect to a login page: an EventSource would follow it and give up.
-    return Refused(403, error) if user.is_authenticated else Refused(401, f"{error}; sign in first")
+def _parse_limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 19 and int(text)):
+        raise ValueError(f"limit: must be a whole number of at least 1, not {text!r}")
+    return int(text)
 
 
-def _json(value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
-    return JsonResponse(value, status=status, headers={"Cache-Control": "no-store", **(headers or {})})
+def _parse_moment(text: str) -> datetime:
+    # A plus sign that was not escaped arrives as a space.
+    moment = None
+    try:
+        moment = parse_datetime(text.replace(" ", "+")) or parse_datetime(text)
+    except ValueError:
+        pass
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"since: must be a time with its zone, such as 2026-01-31T12:00:00Z, not {text!r}")
+    return moment

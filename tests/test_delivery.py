@@ -192,7 +192,7 @@ async def test_a_trimmed_position_is_answered_by_one_reset_with_the_count(world)
     await client.disconnect()
     for _ in range(9):
         world.publish()
-    world.log.trim("orders", 6)
+    world.log.cut("orders", 6)
     client.connect(hub=1)  # whose ring proves nothing
     await settle()
     world.publish(data="goes on")
@@ -210,7 +210,7 @@ async def test_a_reset_may_go_on_at_the_oldest_event_kept(world):
     await client.disconnect()
     for _ in range(9):
         world.publish("replayed")
-    world.log.trim("replayed", 6)
+    world.log.cut("replayed", 6)
     client.connect(hub=1)  # whose ring proves nothing
     await settle()
     assert client.resets == [{"topic": "replayed", "reason": "trimmed", "missed": 4}]
@@ -231,7 +231,7 @@ def test_trimming_up_to_the_position_is_noticed_only_beyond_it(before_seq, reset
         await client.disconnect()
         for _ in range(3):
             world.publish()
-        world.log.trim("orders", before_seq)
+        world.log.cut("orders", before_seq)
         client.connect(hub=1)
         await settle()
         assert len(client.resets) == resets
@@ -492,7 +492,7 @@ class Schedule:
         self.connect(self.rng.choice(self.world.clients))
 
     async def trim(self):
-        self.world.log.trim("orders", self.rng.randrange(self.world.head().seq + 2))
+        self.world.log.cut("orders", self.rng.randrange(self.world.head().seq + 2))
 
     async def wipe(self):
         if self.rng.random() < 0.3:

@@ -2,12 +2,15 @@
 
 import asyncio
 import threading
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
-from sse_app import publish
+from sse_app import database, publish
 from sse_app.entries import Reason
 from sse_app.eventlog.memory import MemoryEventLog
 from sse_app.eventlog.orm import ORMEventLog
@@ -24,7 +27,8 @@ class Contract:
         raise NotImplementedError
 
     def trim(self, log, topic, before_seq):
-        raise NotImplementedError
+        head = asyncio.run(log.heads([topic]))[topic].seq
+        return log.trim(topic, keep=max(0, head - before_seq + 1), before=None)
 
     @pytest.fixture
     def log(self):
@@ -90,6 +94,36 @@ class Contract:
         assert [entry.position for entry in page.entries] == [entry.position for entry in entries[3:]]
         assert page.before == entries[2].position
 
+    async def test_a_batch_is_one_piece_of_the_chain(self, log, append):
+        before = await append()
+        batch = await sync_to_async(log.append_many)(
+            "orders", [("a", "1"), (None, "2"), ("b", "3")], keep_one=False
+        )
+        after = await append()
+        page = await log.read("orders", 1, 10)
+        assert [entry.position for entry in page.after(before.position).entries] == [
+            *(entry.position for entry in batch),
+            after.position,
+        ]
+        assert [(entry.event, entry.data) for entry in page.entries[1:4]] == [
+            ("a", "1"),
+            (None, "2"),
+            ("b", "3"),
+        ]
+
+    async def test_of_a_batch_a_latest_topic_keeps_the_last(self, log, append):
+        batch = await sync_to_async(log.append_many)("orders", [(None, "1"), (None, "2")], keep_one=True)
+        page = await log.read("orders", 0, 10)
+        assert [(entry.position, entry.prev) for entry in page.entries] == [
+            (batch[1].position, batch[1].prev)
+        ]
+        assert page.head == batch[1].position == Position(2, batch[1].position.tag)
+
+    async def test_it_knows_its_topics(self, log, append):
+        await append("orders")
+        await append("alerts")
+        assert await sync_to_async(log.topics)() == ["alerts", "orders"]
+
     async def test_topics_do_not_mix(self, log, append):
         order, alert = await append("orders"), await append("alerts")
         assert order.position.seq == alert.position.seq == 1
@@ -131,9 +165,6 @@ class TestMemoryEventLog(Contract):
     def make(self):
         return MemoryEventLog()
 
-    def trim(self, log, topic, before_seq):
-        log.trim(topic, before_seq)
-
     def test_it_keeps_a_bounded_number_of_entries(self, settings):
         settings.SSE_MEMORY_LOG_ENTRIES = 3
         log = self.make()
@@ -155,9 +186,6 @@ class TestMemoryEventLog(Contract):
 class TestORMEventLog(Contract):
     def make(self):
         return ORMEventLog()
-
-    def trim(self, log, topic, before_seq):
-        Event.objects.filter(topic__name=topic, seq__lt=before_seq).delete()
 
     def test_an_append_is_undone_with_its_transaction(self):
         log = self.make()
@@ -194,14 +222,36 @@ class TestORMEventLog(Contract):
         log = self.make()
         await sync_to_async(log.append)("orders", None, "data", keep_one=False)
 
-        def break_it():
-            connections[log.alias].connection.close()
+        def read_over_a_broken_connection():
+            connection = connections[log.alias]
+            connection.ensure_connection()
+            connection.connection.close()
+            list(log._heads(["orders"]))
 
-        await log.heads(["orders"])
-        await log._run(break_it)
         with pytest.raises(Exception, match="closed"):
-            await log.heads(["orders"])
+            await database.read(read_over_a_broken_connection)
         assert (await log.heads(["orders"]))["orders"].seq == 1
+
+    def test_trimming_by_age_removes_a_prefix_only(self):
+        """A clock that was set back makes an entry look older than one before it: it stays."""
+        log = self.make()
+        now = timezone.now()
+        for age in (9, 8, 1, 7, 0):
+            log.append("orders", None, f"{age} days", keep_one=False)
+            newest = Event.objects.order_by("-seq").first()
+            Event.objects.filter(pk=newest.pk).update(created_at=now - timedelta(days=age))
+        assert log.trim("orders", keep=None, before=now - timedelta(days=5)) == 2
+        assert [event.data for event in Event.objects.order_by("seq")] == ["1 days", "7 days", "0 days"]
+        assert log.trim("orders", keep=None, before=now + timedelta(days=1)) == 3
+        assert log.trim("orders", keep=1, before=now) == 0
+
+    def test_trimming_many_entries_goes_in_small_steps(self):
+        log = self.make()
+        log.append_many("orders", [(None, str(number)) for number in range(1700)], keep_one=False)
+        with CaptureQueriesContext(connection) as queries:
+            assert log.trim("orders", keep=100, before=None) == 1600
+        assert sum("DELETE" in query["sql"] for query in queries) == 4
+        assert Event.objects.count() == 100
 
     def test_a_row_says_what_it_is(self):
         log = self.make()

@@ -58,6 +58,18 @@ def test_data_is_kept_as_the_text_that_goes_out(data, text):
         (("others", 1), {}, UnknownTopic, "no topic 'others' is declared"),
         (("orders", object()), {}, ValueError, "data: not JSON: object has no JSON form"),
         (("orders", b"\xff"), {}, ValueError, "data: bytes must be UTF-8; send binary data as base64"),
+        (
+            ("orders", "a\0b"),
+            {},
+            ValueError,
+            "data: must not contain NUL, which PostgreSQL can't keep; JSON escapes it",
+        ),
+        (
+            ("orders", 1),
+            {"event": "a\0b"},
+            ValueError,
+            "event: must not contain NUL, which PostgreSQL can't keep",
+        ),
         (("orders", "\ud800"), {}, ValueError, "data: must not contain a lone surrogate"),
         (("orders", 1), {"event": "a\nb"}, ValueError, "event: must be one line, without CR or LF"),
         (

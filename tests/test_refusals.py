@@ -28,7 +28,7 @@ LEGAL = "1 to 100 of the characters A-Z a-z 0-9 . _ - are allowed, the first a l
 SHAPE = 'the body must be {"data": …} or {"data": …, "event": "name"}'
 RESERVED = ["closed", "cursor", "error", "lagged", "open", "reset", "shutdown"]
 ASGI_NEEDED = (
-    "event streams need ASGI: serve this project's ASGI application with an ASGI server, such as "
+    "streams need ASGI: serve this project's ASGI application with an ASGI server, such as "
     "`uvicorn yourproject.asgi:application` or daphne's runserver"
 )
 CSRF_FAILED = "the CSRF check failed: send this site's token in the X-CSRFToken header"
@@ -73,7 +73,7 @@ STREAMS = [
     case(
         "more topics than SSE_MAX_TOPICS",
         400,
-        "21 topics are more than 20",
+        "21 topics are more than the 20 of SSE_MAX_TOPICS",
         "/sse/events/?" + "&".join(f"topic=room.{number}" for number in range(21)),
     ),
     case(
@@ -335,6 +335,13 @@ FORMS = [
         "multipart/form-data", b"--x\r\n", 400, "Invalid boundary in multipart: None", id="no boundary"
     ),
     pytest.param(
+        "application/x-www-form-urlencoded; charset=utf-7",
+        PUBLISH,
+        400,
+        "HTTP requests with the 'application/x-www-form-urlencoded' content type must be UTF-8 encoded.",
+        id="not UTF-8",
+    ),
+    pytest.param(
         "application/x-www-form-urlencoded",
         b"a&" * 1001,
         400,
@@ -363,6 +370,14 @@ async def test_json_under_another_name_is_accepted(content_type):
     headers = [*await signed_in(may_publish=True), (b"content-type", content_type.encode())]
     answer = await fetch(app, TOPIC, method="POST", headers=headers, body=PUBLISH)
     assert answer.status == 201
+
+
+async def test_without_the_middleware_that_knows_users_the_answer_says_so():
+    with override_settings(MIDDLEWARE=[]):
+        bare = get_asgi_application()
+        answers = [await fetch(bare, TOPIC), await fetch(bare, TOPIC, method="POST", body=PUBLISH)]
+    for answer in answers:
+        assert_refused(answer, 501, "django.contrib.auth's AuthenticationMiddleware is missing")
 
 
 # Under WSGI.

@@ -90,9 +90,22 @@ async def test_leaving_the_block_leaves_the_topics():
     [
         (["-"], IllegalTopic, "illegal topic '-'"),
         (["none"], UnknownTopic, "no topic 'none' is declared"),
-        (["orders", "alerts", "ticks", "orders", "x"], TooManyTopics, "4 topics are more than 3"),
+        (
+            ["orders", "alerts", "ticks", "orders", "x"],
+            TooManyTopics,
+            "4 topics are more than the 3 of SSE_MAX_TOPICS",
+        ),
     ],
 )
 def test_a_subscription_that_can_not_be_is_refused_when_it_is_made(topics, error, text):
     with pytest.raises(error, match=text):
         Subscription(topics)
+
+
+def test_topics_whose_cursor_could_not_be_read_back_are_refused(settings):
+    settings.SSE_TOPICS = {"{name}": {}}
+    settings.SSE_MAX_TOPICS = 1000
+    Subscription(["x" * 98 + f"{number:02d}" for number in range(31)])
+    with pytest.raises(TooManyTopics) as refusal:
+        Subscription(["x" * 98 + f"{number:02d}" for number in range(32)])
+    assert str(refusal.value) == "a cursor of these 32 topics would be too long to be read back"

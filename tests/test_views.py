@@ -53,11 +53,12 @@ def readers():
 
 
 async def assert_live(stream, topic="notifications"):
-    """What is published arrives."""
-    await stream.primed()
+    """The stream is primed, with the cursor that is returned, and what is published arrives."""
+    cursor = await stream.primed()
     published = await apublish(topic, {"title": "Hello"})
     event = await stream.event()
     assert (event.data, event.id) == ('{"title":"Hello"}', published.id)
+    return cursor
 
 
 async def test_a_stream_opens_with_its_cursor_and_delivers_what_is_published():
@@ -227,8 +228,7 @@ async def test_an_ephemeral_topic_stands_in_no_cursor_with_a_position():
 
 async def test_a_topic_named_twice_is_read_once():
     async with request(app, f"{STREAM}&topic=notifications") as stream:
-        assert await stream.primed() == "notifications=0-00000000"
-        await assert_live(stream)
+        assert await assert_live(stream) == "notifications=0-00000000"
 
 
 async def test_a_topic_that_the_cursor_lacks_starts_at_its_head():

@@ -49,6 +49,12 @@ class CountingLog(MemoryEventLog):
         await self._pause()
         return heads
 
+    def cut(self, topic, before_seq):
+        """Remove the entries before a seq."""
+        entries = self._entries.get(topic, ())
+        while entries and entries[0].position.seq < before_seq:
+            entries.popleft()
+
     def snapshot(self):
         return copy.copy(self._heads), {topic: copy.copy(kept) for topic, kept in self._entries.items()}
 

@@ -14,10 +14,14 @@ What a log must keep
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from sse_app.entries import Entry, Page
 from sse_app.positions import Position
+
+# Names and data of events to append.
+Events = Sequence[tuple[str | None, str]]
 
 
 def new_tag() -> str:
@@ -37,8 +41,26 @@ class EventLog(ABC):
         return None
 
     @abstractmethod
+    def append_many(self, topic: str, events: Events, *, keep_one: bool) -> list[Entry]:
+        """Append events, all or none; ``keep_one`` removes all but the last.
+
+        From any thread without a running loop. There is at least one event.
+        """
+
     def append(self, topic: str, event: str | None, data: str, *, keep_one: bool) -> Entry:
-        """Append an event; ``keep_one`` removes all others. From any thread without a running loop."""
+        """Append one event."""
+        return self.append_many(topic, [(event, data)], keep_one=keep_one)[0]
+
+    @abstractmethod
+    def topics(self) -> list[str]:
+        """Give the names of all topics ever written, sorted."""
+
+    @abstractmethod
+    def trim(self, topic: str, *, keep: int | None, before: datetime | None) -> int:
+        """Remove the oldest entries, beyond the newest ``keep`` or older than ``before``; count them.
+
+        What is removed is always a prefix of the log: an entry that follows a younger one stays.
+        """
 
     @abstractmethod
     async def read(self, topic: str, from_seq: int, limit: int) -> Page:
@@ -50,6 +72,10 @@ class EventLog(ABC):
     @abstractmethod
     async def heads(self, topics: Sequence[str]) -> Mapping[str, Position]:
         """Read the heads of many topics; one that was never written is left out."""
+
+    @abstractmethod
+    async def first_since(self, topic: str, moment: datetime) -> int:
+        """Give the seq of the first kept entry written at or after the moment; else that after the head."""
 
     @abstractmethod
     async def check(self) -> None:

@@ -3,10 +3,13 @@
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from django.utils import timezone
 
 from sse_app.conf import conf
 from sse_app.entries import Entry, Page
-from sse_app.eventlog.base import EventLog, new_tag
+from sse_app.eventlog.base import EventLog, Events, new_tag
 from sse_app.positions import GENESIS, Position
 
 
@@ -18,17 +21,22 @@ class MemoryEventLog(EventLog):
         self._heads: dict[str, Position] = {}
         self._entries: dict[str, deque[Entry]] = {}
 
-    def append(self, topic: str, event: str | None, data: str, *, keep_one: bool) -> Entry:
-        """Append an event."""
+    def append_many(self, topic: str, events: Events, *, keep_one: bool) -> list[Entry]:
+        """Append events."""
         with self._lock:
-            head = self._heads.get(topic, GENESIS)
-            entry = Entry(topic, Position(head.seq + 1, new_tag()), head.tag, event, data)
-            self._heads[topic] = entry.position
-            entries = self._entries.setdefault(topic, deque(maxlen=conf.SSE_MEMORY_LOG_ENTRIES))
+            kept = self._entries.setdefault(topic, deque(maxlen=conf.SSE_MEMORY_LOG_ENTRIES))
+            appended = [self._append(topic, event, data) for event, data in events]
             if keep_one:
-                entries.clear()
-            entries.append(entry)
-            return entry
+                kept.clear()
+            kept.extend(appended[-1:] if keep_one else appended)
+            return appended
+
+    def _append(self, topic: str, event: str | None, data: str) -> Entry:
+        head = self._heads.get(topic, GENESIS)
+        position = Position(head.seq + 1, new_tag())
+        entry = Entry(topic, position, head.tag, event, data, timezone.now())
+        self._heads[topic] = entry.position
+        return entry
 
     async def read(self, topic: str, from_seq: int, limit: int) -> Page:
         """Read head and entries."""
@@ -43,15 +51,33 @@ class MemoryEventLog(EventLog):
         with self._lock:
             return {topic: self._heads[topic] for topic in topics if topic in self._heads}
 
+    async def first_since(self, topic: str, moment: datetime) -> int:
+        """Look for the entry."""
+        with self._lock:
+            entries = list(self._entries.get(topic, ()))
+            head = self._heads.get(topic, GENESIS)
+        found = (entry.position.seq for entry in entries if (entry.created_at or moment) >= moment)
+        return next(found, head.seq + 1)
+
     async def check(self) -> None:
         """Memory is always in reach."""
 
-    def trim(self, topic: str, before_seq: int) -> None:
-        """Remove the entries before a seq."""
+    def topics(self) -> list[str]:
+        """Give the names of all topics."""
+        with self._lock:
+            return sorted(self._heads)
+
+    def trim(self, topic: str, *, keep: int | None, before: datetime | None) -> int:
+        """Remove the oldest entries."""
         with self._lock:
             entries = self._entries.get(topic, deque())
-            while entries and entries[0].position.seq < before_seq:
+            count = len(entries)
+            while entries and (
+                (keep is not None and len(entries) > keep)
+                or (before is not None and (entries[0].created_at or before) < before)
+            ):
                 entries.popleft()
+            return count - len(entries)
 
     def wipe(self) -> None:
         """Forget everything, the heads too."""

@@ -1,76 +1,111 @@
 """The ORM log: events are rows, and an append is part of the caller's transaction."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
-from django.db import connections, router, transaction
-from django.db.models import F, FilteredRelation, Q
+from django.db import router, transaction
+from django.db.models import F, FilteredRelation, Q, Subquery
 
-from sse_app.conf import conf
+from sse_app import database
 from sse_app.entries import Entry, Page
-from sse_app.eventlog.base import EventLog, new_tag
+from sse_app.eventlog.base import EventLog, Events, new_tag
 from sse_app.models import Event, Topic
 from sse_app.positions import GENESIS, Position
-from sse_app.readpool import ReadPool
 
-T = TypeVar("T")
+ENTRY = ("seq", "tag", "prev", "event", "data", "created_at")
 HEADS_PER_QUERY = 500
+# Inserted or deleted at once.
+ROWS_PER_STATEMENT = 500
 
 
 class ORMEventLog(EventLog):
-    """Heads in ``Topic``, entries in ``Event``; reads in a few threads of its own."""
+    """Heads in ``Topic``, entries in ``Event``; reads in the few threads of ``database``."""
 
     transactional = True
-
-    def __init__(self) -> None:
-        self._pool = ReadPool(conf.SSE_LOG_READERS, on_exit=connections.close_all)
 
     @property
     def alias(self) -> str:
         """The database that is written: a replica that lags would look like a log rewound."""
         return router.db_for_write(Event)
 
-    def append(self, topic: str, event: str | None, data: str, *, keep_one: bool) -> Entry:
-        """Append an event; it exists if and only if the caller's transaction commits."""
+    def append_many(self, topic: str, events: Events, *, keep_one: bool) -> list[Entry]:
+        """Append events; they exist if and only if the caller's transaction commits."""
+        tags = [new_tag() for _ in events]
         with transaction.atomic(using=self.alias, savepoint=False):
-            row = self._move_head(topic)
-            made = Event.objects.using(self.alias).create(
-                topic=row, seq=row.seq, tag=row.tag, prev=row.prev, event=event or "", data=data
-            )
+            row = self._move_head(topic, len(events), tags[-1])
+            first = row.seq - len(events) + 1
+            positions = [Position(first + index, tag) for index, tag in enumerate(tags)]
+            prevs = [row.prev, *tags]
+            entries = [
+                Entry(topic, position, prev, event, data)
+                for position, prev, (event, data) in zip(positions, prevs, events, strict=False)
+            ]
+            self._insert(row, entries[-1:] if keep_one else entries)
             if keep_one:
-                row.events.using(self.alias).exclude(pk=made.pk).delete()
-        return Entry(topic, Position(row.seq, row.tag), row.prev, event, data)
+                row.events.using(self.alias).filter(seq__lt=row.seq).delete()
+        return entries
 
-    def _move_head(self, topic: str) -> Topic:
+    def _insert(self, row: Topic, entries: Sequence[Entry]) -> None:
+        Event.objects.using(self.alias).bulk_create(
+            (
+                Event(
+                    topic=row,
+                    seq=entry.position.seq,
+                    tag=entry.position.tag,
+                    prev=entry.prev,
+                    event=entry.event or "",
+                    data=entry.data,
+                )
+                for entry in entries
+            ),
+            batch_size=ROWS_PER_STATEMENT,
+        )
+
+    def _move_head(self, topic: str, by: int, tag: str) -> Topic:
         """Move the head first and read it then: the update takes the lock that makes this safe."""
         row = Topic.objects.using(self.alias).filter(name=topic)
-        moved = {"prev": F("tag"), "tag": new_tag(), "seq": F("seq") + 1}
+        moved = {"prev": F("tag"), "tag": tag, "seq": F("seq") + by}
         if not row.update(**moved):
             Topic.objects.using(self.alias).get_or_create(name=topic)
             row.update(**moved)
         return row.get()
 
+    def topics(self) -> list[str]:
+        """Give the names of all topics."""
+        return list(Topic.objects.using(self.alias).order_by("name").values_list("name", flat=True))
+
+    def trim(self, topic: str, *, keep: int | None, before: datetime | None) -> int:
+        """Remove the oldest entries, in short transactions that hold no lock on the head."""
+        head = Topic.objects.using(self.alias).filter(name=topic).first()
+        events = Event.objects.using(self.alias).filter(topic=head).order_by("seq")
+        oldest = events.values_list("seq", flat=True).first()
+        if head is None or oldest is None:
+            return 0
+        first_kept = oldest
+        if keep is not None:
+            first_kept = max(first_kept, head.seq - keep + 1)
+        if before is not None:
+            first_kept = max(first_kept, self._first_since(topic, before))
+        for start in range(oldest, first_kept, ROWS_PER_STATEMENT):
+            end = min(start + ROWS_PER_STATEMENT, first_kept)
+            events.filter(seq__lt=end).order_by().delete()
+        return first_kept - oldest
+
     async def read(self, topic: str, from_seq: int, limit: int) -> Page:
         """Read head and entries in one statement."""
-        return await self._run(lambda: self._read(topic, from_seq, limit))
+        return await database.read(lambda: self._read(topic, from_seq, limit))
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, Position]:
         """Read the heads, 500 at a time."""
-        return await self._run(lambda: dict(self._heads(topics)))
+        return await database.read(lambda: dict(self._heads(topics)))
+
+    async def first_since(self, topic: str, moment: datetime) -> int:
+        """Look for the entry in one statement."""
+        return await database.read(lambda: self._first_since(topic, moment))
 
     async def check(self) -> None:
         """Read something."""
-        await self._run(lambda: Topic.objects.using(self.alias).exists())
-
-    async def _run(self, query: Callable[[], T]) -> T:
-        return await self._pool.run(lambda: self._query(query))
-
-    def _query(self, query: Callable[[], T]) -> T:
-        try:
-            return query()
-        except Exception:
-            connections[self.alias].close()  # whatever is wrong with it, the next read gets anew
-            raise
+        await database.read(lambda: Topic.objects.using(self.alias).exists())
 
     def _read(self, topic: str, from_seq: int, limit: int) -> Page:
         rows = list(
@@ -78,18 +113,25 @@ class ORMEventLog(EventLog):
             .filter(name=topic)
             .annotate(kept=FilteredRelation("events", condition=Q(events__seq__gte=from_seq)))
             .order_by("kept__seq")
-            .values_list("seq", "tag", "kept__seq", "kept__tag", "kept__prev", "kept__event", "kept__data")[
-                : limit + 1
-            ]
+            .values_list("seq", "tag", *(f"kept__{name}" for name in ENTRY))[: limit + 1]
         )
         if not rows:
             return Page(GENESIS, ())
         entries = [
-            Entry(topic, Position(seq, tag), prev, event or None, data)
-            for _, _, seq, tag, prev, event, data in rows
+            Entry(topic, Position(seq, tag), prev, event or None, data, created_at)
+            for _, _, seq, tag, prev, event, data, created_at in rows
             if seq is not None
         ]
         return Page(Position(*rows[0][:2]), entries)
+
+    def _first_since(self, topic: str, moment: datetime) -> int:
+        young = Event.objects.using(self.alias).filter(topic__name=topic, created_at__gte=moment)
+        head = Topic.objects.using(self.alias).filter(name=topic)
+        found = head.annotate(first=Subquery(young.order_by("seq").values("seq")[:1])).values_list(
+            "seq", "first"
+        )
+        seq, first = found.first() or (GENESIS.seq, None)
+        return seq + 1 if first is None else first
 
     def _heads(self, topics: Sequence[str]) -> Iterator[tuple[str, Position]]:
         for start in range(0, len(topics), HEADS_PER_QUERY):

@@ -75,7 +75,11 @@ async def test_after_a_restart_the_page_tells_how_many_came_back(page, server, s
     await live(page)
     server.kill()
     await expect(page.locator("#state")).to_have_text("Reconnecting")
-    code = "from sse_app import publish\nfor n in range(3): publish('notifications', {'title': f'missed {n}'}, event='notification')"
+    code = """
+from sse_app import publish
+for number in range(3):
+    publish("notifications", {"title": f"missed {number}"}, event="notification")
+"""
     await asyncio.to_thread(site.shell, code)
     await asyncio.to_thread(site.serve, "daphne", port=server.port)
     await live(page)

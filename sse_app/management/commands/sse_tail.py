@@ -17,10 +17,12 @@ class Command(BaseCommand):
         """Declare the arguments."""
         parser.add_argument("topics", nargs="+", metavar="topic")
         parser.add_argument("--after", metavar="ID", help="start after this id instead of now")
-        parser.add_argument("--count", type=int, metavar="N", help="end after N events")
+        parser.add_argument("--count", type=int, metavar="N", help="end after N events of the topics")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print until Ctrl-C, or until there were enough."""
+        if options["count"] is not None and options["count"] < 1:
+            raise CommandError("--count must be at least 1")
         try:
             asyncio.run(self._tail(options["topics"], options["after"], options["count"]))
         except KeyboardInterrupt:
@@ -32,9 +34,10 @@ class Command(BaseCommand):
         async with subscribe(topics, cursor=after) as messages:
             async for message in messages:
                 name = message.event or "message"
-                self.stdout.write(f"{message.id}\t{name}\t{message.data}")
+                self.stdout.write(f"{message.id or ''}\t{name}\t{message.data}")
                 self.stdout.flush()
-                count = None if count is None else count - 1
+                if count is not None and message.topic:  # a reset, for one, is none of the N
+                    count -= 1
                 if count == 0:
                     break
         await get_hub().close()

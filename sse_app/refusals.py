@@ -1,0 +1,118 @@
+"""Refusals: every answer other than the one that was asked for, as one line of JSON."""
+
+from collections.abc import Callable, Coroutine, Iterable
+from functools import wraps
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.response import HttpResponseBase
+from django.middleware.csrf import CsrfViewMiddleware
+
+from sse_app.lease import lease
+from sse_app.permissions import User, may_publish, may_subscribe
+from sse_app.publishing import EventTooLarge
+from sse_app.responses import ASGI_NEEDED
+from sse_app.topics import UnknownTopic
+
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+
+
+class Refused(Exception):
+    """An answer other than the one that was asked for."""
+
+    def __init__(self, status: int, error: str, **headers: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def door(*methods: str) -> Callable[[View], View]:
+    """Make a view that answers refusals as JSON, asks for no login page and needs no transaction."""
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        async def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            try:
+                if request.method not in methods:
+                    allowed = ", ".join(methods)
+                    raise Refused(405, f"{request.method} is not allowed here", Allow=allowed)
+                return await view(request, *args, **kwargs)
+            except Refused as refused:
+                return json_line({"error": str(refused)}, refused.status, refused.headers)
+            except UnknownTopic as error:
+                return json_line({"error": error.args[0]}, 404)
+            except (EventTooLarge, RequestDataTooBig) as error:
+                return json_line({"error": str(error)}, 413)
+            except (BadRequest, SuspiciousOperation, MultiPartParserError) as error:
+                return json_line({"error": str(error)}, 400)
+
+        # Django refuses async views under ATOMIC_REQUESTS unless they opt out for each database.
+        guarded._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
+        # Django's CSRF middleware would refuse first, and in HTML: ``admit_publisher`` asks it itself.
+        guarded.csrf_exempt = True  # type: ignore[attr-defined]
+        return login_not_required(guarded)
+
+    return decorate
+
+
+def require_asgi(request: HttpRequest) -> ASGIRequest:
+    """Refuse a request that came over WSGI, where a stream can't be served."""
+    if not isinstance(request, ASGIRequest):
+        raise Refused(501, ASGI_NEEDED)
+    return request
+
+
+async def admit_readers(request: ASGIRequest, topics: Iterable[str]) -> User:
+    """Give the user, or refuse one who may not read all of the topics."""
+    async with lease():
+        user = await _user(request)
+        for topic in topics:
+            if not await may_subscribe(user, request.scope, topic):
+                raise _denied(user, f"you may not read {topic!r}")
+    return user
+
+
+async def admit_publisher(request: HttpRequest, topic: str) -> None:
+    """Refuse a user who may not publish, and what another site has made a browser send."""
+    user = await _user(request)
+    if request.COOKIES or user.is_authenticated:
+        await sync_to_async(_check_csrf)(request)
+    if not await may_publish(user, getattr(request, "scope", {}), topic):
+        raise _denied(user, f"you may not publish to {topic!r}")
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    """Refuse what another site may have made a browser send with its user's authority."""
+    check = CsrfViewMiddleware(_accepted)
+    check.process_request(request)
+    if check.process_view(request, _accepted, (), {}) is not None:  # it has logged the reason
+        raise Refused(403, "the CSRF check failed: send this site's token in the X-CSRFToken header")
+
+
+def _accepted(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+async def _user(request: HttpRequest) -> User:
+    if not hasattr(request, "auser"):
+        raise Refused(501, "django.contrib.auth's AuthenticationMiddleware is missing")
+    user: User = await request.auser()
+    return user
+
+
+def _denied(user: User, error: str) -> Refused:
+    # Never a redirect to a login page: an EventSource would follow it and give up.
+    return Refused(403, error) if user.is_authenticated else Refused(401, f"{error}; sign in first")
+
+
+def json_line(
+    value: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
+) -> HttpResponse:
+    """Answer with JSON on one line, which no cache keeps."""
+    return JsonResponse(value, status=status, headers={"Cache-Control": "no-store", **(headers or {})})
