@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from sys import getsizeof
 
 from sse_app.events import ServerSentEvent, id_line
 from sse_app.positions import Position, encode_cursor
@@ -48,7 +49,7 @@ class Entry:
         self.data = data
         self.logged = logged
         self.created_at = created_at  # known to those that the log has given
-        self.size = 2 * len(data) + 300
+        self.size = 3 * getsizeof(data) + 300  # the text, and its bytes twice
         self._around_id: tuple[bytes, bytes] | None = None
         self._block: bytes | None = None
 

@@ -1,6 +1,7 @@
 """Topics: legal names, the patterns that declare them, their kinds and channel-layer groups."""
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,8 +63,8 @@ class TopicRule:
             pattern,
             _choice(pattern, "kind", TopicKind, options.get("kind", TopicKind.DURABLE)),
             _choice(pattern, "reset_to", ResetTo, options.get("reset_to", ResetTo.HEAD)),
-            _amount(pattern, "keep", int, options.get("keep")),
-            _amount(pattern, "max_age", (int, float), options.get("max_age")),
+            _amount(pattern, "keep", options.get("keep"), "a whole number", int),
+            _amount(pattern, "max_age", options.get("max_age"), "a number of seconds", int, float),
         )
 
     def regex(self) -> re.Pattern[str]:
@@ -116,7 +117,8 @@ def _choice(pattern: str, option: str, kinds: type[_Choice], value: Any) -> _Cho
         raise ValueError(f"{pattern!r}: {option} {value!r} is not one of {known}") from None
 
 
-def _amount(pattern: str, option: str, kinds: Any, value: Any) -> Any:
-    if value is None or (isinstance(value, kinds) and not isinstance(value, bool) and value >= 0):
-        return value
-    raise ValueError(f"{pattern!r}: {option} must be a number and not negative, not {value!r}")
+def _amount(pattern: str, option: str, value: Any, meant: str, *kinds: type) -> Any:
+    fits = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < math.inf
+    if value is not None and not fits:
+        raise ValueError(f"{pattern!r}: {option} must be {meant} and not negative, not {value!r}")
+    return value

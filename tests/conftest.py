@@ -1,6 +1,7 @@
 """What every test starts from: no hub, no log, no settings left by another one."""
 
 import contextlib
+import inspect
 
 import pytest
 
@@ -10,12 +11,20 @@ from sse_app.hub import forget_hub, hubs
 pytest_plugins = ["tests.services"]
 
 
-@pytest.fixture(autouse=True)
-async def fresh_state():
+@pytest.fixture
+async def closed_hubs():
+    """Close the test's hub while its loop still runs."""
     yield
     for hub in hubs():
         with contextlib.suppress(RuntimeError):  # another loop's hub is gone with its loop
             await hub.close()
         forget_hub(hub)
+
+
+@pytest.fixture(autouse=True)
+def fresh_state(request):
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("closed_hubs")
+    yield
     for cached in (conf.topic_rules, eventlog.get_event_log, permissions.get_policy):
         cached.cache_clear()

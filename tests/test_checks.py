@@ -84,7 +84,7 @@ BAD = [
     case(
         "unknown option",
         "E001",
-        "SSE_TOPICS: 'orders': unknown option 'sort'; known are kind, reset_to",
+        "SSE_TOPICS: 'orders': unknown option 'sort'; known are kind, reset_to, keep, max_age",
         SSE_TOPICS={"orders": {"sort": "durable"}},
     ),
     case(

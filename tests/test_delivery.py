@@ -398,6 +398,14 @@ async def test_a_topic_that_the_cursor_lacks_starts_at_its_head(world):
 
 
 @world()
+async def test_a_cursor_that_was_cut_off_after_a_name_is_no_position(world):
+    world.publish("orders")
+    client = world.client("orders", "alerts", cursor=f"alerts={GENESIS}&orders=")
+    await settle()
+    assert client.resets == [{"topic": "orders", "reason": "unknown", "missed": None}]
+
+
+@world()
 async def test_an_unreadable_cursor_may_replay_what_is_kept(world):
     world.publish("replayed")
     world.publish("orders")

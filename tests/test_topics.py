@@ -90,7 +90,14 @@ def test_the_first_pattern_that_matches_decides():
 
 
 def test_a_topic_is_durable_and_goes_on_at_the_head_unless_declared_otherwise():
-    assert TopicRules({"a": {}}).rule("a") == TopicRule("a", TopicKind.DURABLE, ResetTo.HEAD)
+    assert TopicRules({"a": {}}).rule("a") == TopicRule("a", TopicKind.DURABLE, ResetTo.HEAD, None, None)
+
+
+@pytest.mark.parametrize("keep", [None, 0, 1000])
+@pytest.mark.parametrize("max_age", [None, 0, 86400, 0.5])
+def test_a_topic_may_say_how_much_of_its_log_is_left(keep, max_age):
+    rule = TopicRule.parse("a", {"keep": keep, "max_age": max_age})
+    assert (rule.keep, rule.max_age) == (keep, max_age)
 
 
 @pytest.mark.parametrize("kind", list(TopicKind))
@@ -108,6 +115,9 @@ def test_a_topic_that_no_pattern_declares_is_unknown(setting):
     assert refusal.value.args == ("no topic 'room.a' is declared",)
 
 
+KNOWN = "known are kind, reset_to, keep, max_age"
+NO_WHOLE = "must be a whole number and not negative, not"
+NO_SECONDS = "must be a number of seconds and not negative, not"
 NO_PATTERN = "is not a topic pattern, such as 'orders' or 'room.{name}'"
 
 
@@ -126,13 +136,20 @@ NO_PATTERN = "is not a topic pattern, such as 'orders' or 'room.{name}'"
         ({"a" * 101: {}}, f"'{'a' * 101}' {NO_PATTERN}"),
         ({"a": "durable"}, "'a': the options must be a dict, not 'durable'"),
         ({"a": None}, "'a': the options must be a dict, not None"),
-        ({"a": {"knid": "durable"}}, "'a': unknown option 'knid'; known are kind, reset_to"),
-        ({"a": {1: 2}}, "'a': unknown option 1; known are kind, reset_to"),
+        ({"a": {"knid": "durable"}}, f"'a': unknown option 'knid'; {KNOWN}"),
+        ({"a": {1: 2}}, f"'a': unknown option 1; {KNOWN}"),
         ({"a": {"kind": "durible"}}, "'a': kind 'durible' is not one of durable, ephemeral, latest"),
         ({"a": {"kind": "DURABLE"}}, "'a': kind 'DURABLE' is not one of durable, ephemeral, latest"),
         ({"a": {"kind": None}}, "'a': kind None is not one of durable, ephemeral, latest"),
         ({"a": {"kind": []}}, "'a': kind [] is not one of durable, ephemeral, latest"),
         ({"a": {"reset_to": "tail"}}, "'a': reset_to 'tail' is not one of head, oldest"),
+        ({"a": {"keep": -1}}, f"'a': keep {NO_WHOLE} -1"),
+        ({"a": {"keep": 1.5}}, f"'a': keep {NO_WHOLE} 1.5"),
+        ({"a": {"keep": True}}, f"'a': keep {NO_WHOLE} True"),
+        ({"a": {"max_age": -0.5}}, f"'a': max_age {NO_SECONDS} -0.5"),
+        ({"a": {"max_age": float("inf")}}, f"'a': max_age {NO_SECONDS} inf"),
+        ({"a": {"max_age": float("nan")}}, f"'a': max_age {NO_SECONDS} nan"),
+        ({"a": {"max_age": "1 day"}}, f"'a': max_age {NO_SECONDS} '1 day'"),
         ({"a": {}, "b": {"kind": 1}}, "'b': kind 1 is not one of durable, ephemeral, latest"),
     ],
     ids=repr,
