@@ -217,5 +217,5 @@ def _claims(rules: dict[str, TopicRule], cursor: str | None) -> tuple[Cursor, se
     decoded = decode_cursor(cursor)
     if decoded is None or not decoded.keys() & rules.keys():
         return {}, set()
-    claimed = {topic: at for topic, at in decoded.items() if at is not None}
+    claimed: Cursor = {topic: at for topic, at in decoded.items() if at is not None}
     return claimed, {topic for topic in rules if topic in claimed or topic not in decoded}

@@ -117,8 +117,8 @@ def _choice(pattern: str, option: str, kinds: type[_Choice], value: Any) -> _Cho
         raise ValueError(f"{pattern!r}: {option} {value!r} is not one of {known}") from None
 
 
-def _amount(pattern: str, option: str, value: Any, meant: str, *kinds: type) -> Any:
-    fits = isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < math.inf
-    if value is not None and not fits:
+def _amount(pattern: str, option: str, value: Any, meant: str, *kinds: Any) -> Any:
+    number = value if isinstance(value, kinds) and not isinstance(value, bool) else -1
+    if value is not None and not 0 <= number < math.inf:
         raise ValueError(f"{pattern!r}: {option} must be {meant} and not negative, not {value!r}")
     return value
