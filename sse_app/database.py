@@ -21,6 +21,11 @@ async def read(query: Callable[[], T]) -> T:
     return await _pool().run(lambda: _guarded(query))
 
 
+def close() -> None:
+    """End the threads that have nothing to do, and close their connections with them."""
+    _pool().close()
+
+
 @cache
 def _pool() -> ReadPool:
     return ReadPool(conf.SSE_LOG_READERS, on_exit=connections.close_all)

@@ -12,6 +12,7 @@ Example::
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing, nullcontext
@@ -20,9 +21,11 @@ from itertools import islice
 from typing import Any
 
 from django.core.exceptions import ValidationError
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connections, transaction
 from django.db.models import CompositePrimaryKey, F, QuerySet
 from django.db.models.query import ModelIterable, ValuesIterable
+from django.db.models.sql import Query
 
 from sse_app import database
 from sse_app.payloads import to_json
@@ -71,14 +74,17 @@ def rows(
     ``page``: rows read at once.
 
     A queryset that can't be cut into pages by its primary key (sliced, combined, grouped, distinct,
-    ordered otherwise, or with rows multiplied by a join) is read as a snapshot. Raises TypeError for
-    what is no queryset, and ValueError where neither way is right.
+    ordered otherwise, locked, or with rows multiplied by a join) is read as a snapshot. Raises
+    TypeError for what is no queryset, and ValueError where neither way is right.
     """
     if not isinstance(queryset, QuerySet):
         raise TypeError(f"rows() needs a queryset, not {type(queryset).__name__}")
+    if page < 1:
+        raise ValueError(f"page: must be at least 1, not {page}")
     convert = fields if callable(fields) else None
     selected = _instances(queryset) if callable(fields) else _values(queryset, fields)
-    obstacle = "to be read as a snapshot" if snapshot else _obstacle(selected)
+    grouped = isinstance(queryset.query.group_by, tuple)  # by values(): an aggregate alone groups by the key
+    obstacle = "to be read as a snapshot" if snapshot else _obstacle(selected, grouped)
     if obstacle is None:
         return Rows(_Keyset(selected, convert, _key(selected, after), page).read)
     if after is not None:
@@ -155,6 +161,8 @@ class _Snapshot:
         # all writers inside one, and a single statement sees one state anyway.
         one_view = connection.vendor == "postgresql"
         with transaction.atomic(using=connection.alias) if one_view else nullcontext():
+            if one_view:  # what prefetch_related() asks for comes from the same view
+                connection.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             iterator = self._queryset.iterator(chunk_size=self._size)
             with closing(iterator):  # type: ignore[type-var]
                 for item in iterator:
@@ -169,7 +177,14 @@ def _close(cursor: Iterator[Row]) -> None:
 
 
 def _encode(page: list[Row]) -> bytes:
-    return b"".join([to_json(row) + b"\n" for row in page])
+    return b"".join([_line(row) + b"\n" for row in page])
+
+
+def _line(row: Row) -> bytes:
+    try:
+        return to_json(row)
+    except ValueError:  # a JSONField may hold numbers beyond 64 bits and lone surrogates
+        return json.dumps(row, cls=DjangoJSONEncoder, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _instances(queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -191,7 +206,7 @@ def _values(queryset: QuerySet[Any], fields: Iterable[str] | None) -> QuerySet[A
 
 def _with_key(queryset: QuerySet[Any]) -> QuerySet[Any]:
     query = queryset.query
-    names = [*query.extra_select, *query.values_select, *query.annotation_select]
+    names = query.selected or [*query.extra_select, *query.values_select, *query.annotation_select]
     return queryset.values(*names, **{_KEY: F("pk")})
 
 
@@ -205,19 +220,33 @@ def _key(queryset: QuerySet[Any], after: Any) -> Any:
         raise ValueError(f"after: {after!r} is not the primary key of a {name}") from error
 
 
-def _obstacle(queryset: QuerySet[Any]) -> str | None:
+def _obstacle(queryset: QuerySet[Any], grouped: bool) -> str | None:
     """Say why a queryset can't be cut into pages by its primary key; None if it can."""
     query = queryset.query
     key = queryset.model._meta.pk
-    joins = [getattr(table, "join_field", None) for table in query.alias_map.values()]
+    by_key = query.order_by in [(), ("pk",), (key.name,)] and query.standard_ordering
     obstacles = {
         "sliced": query.is_sliced,
         "combined": bool(query.combinator),
-        "grouped": isinstance(query.group_by, tuple),
+        "grouped": grouped,
         "distinct": query.distinct,
-        "ordered otherwise": query.extra_order_by or query.order_by not in [(), ("pk",), (key.name,)],
+        "ordered otherwise": query.extra_order_by or not by_key,
+        "locked by select_for_update()": query.select_for_update,
         "keyed by several columns": isinstance(key, CompositePrimaryKey),
-        "multiplied by a join": query.group_by is None
-        and any(join is not None and (join.one_to_many or join.many_to_many) for join in joins),
+        "multiplied by a join": query.extra_tables or _is_multiplied(query),
     }
     return next((obstacle for obstacle, met in obstacles.items() if met), None)
+
+
+def _is_multiplied(query: Query) -> bool:
+    """Whether a join to many rows may give a primary key more than once."""
+    to_many: set[str] = set()
+    for alias, table in query.alias_map.items():  # a table comes after the one that it is joined to
+        join = getattr(table, "join_field", None)
+        if table.parent_alias in to_many or (join and (join.one_to_many or join.many_to_many)):
+            to_many.add(alias)
+    if query.group_by is None:
+        return bool(to_many)
+    ungrouped = [one for one in query.annotation_select.values() if not one.contains_aggregate]
+    columns = query._gen_cols([*query.select, *ungrouped], include_external=True)  # type: ignore[attr-defined]
+    return any(column.alias in to_many for column in columns)

@@ -10,10 +10,12 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Job = tuple["Future[Any]", Callable[[], Any]]
+# None tells the thread to end.
+Inbox: TypeAlias = "queue.SimpleQueue[Job | None]"
 
 
 class ReadPool:
@@ -29,7 +31,7 @@ class ReadPool:
         self._on_exit = on_exit
         self._lock = threading.Lock()
         self._backlog: deque[Job] = deque()
-        self._resting: list[queue.SimpleQueue[Job]] = []
+        self._resting: list[Inbox] = []
         self._threads = 0
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -37,6 +39,14 @@ class ReadPool:
         future: Future[T] = Future()
         self._submit((future, call))
         return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """End the threads that have nothing to do; a later call starts new ones."""
+        with self._lock:
+            resting, self._resting = self._resting, []
+            self._threads -= len(resting)
+        for inbox in resting:
+            inbox.put(None)
 
     def _submit(self, job: Job) -> None:
         with self._lock:
@@ -49,7 +59,7 @@ class ReadPool:
                 self._backlog.append(job)
 
     def _work(self, job: Job | None) -> None:
-        inbox: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        inbox: Inbox = queue.SimpleQueue()
         try:
             while job is not None:
                 _do(job)
@@ -57,7 +67,7 @@ class ReadPool:
         finally:
             self._on_exit()
 
-    def _next(self, inbox: "queue.SimpleQueue[Job]") -> Job | None:
+    def _next(self, inbox: Inbox) -> Job | None:
         with self._lock:
             if self._backlog:
                 return self._backlog.popleft()
@@ -67,7 +77,7 @@ class ReadPool:
         except queue.Empty:
             return self._leave(inbox)
 
-    def _leave(self, inbox: "queue.SimpleQueue[Job]") -> Job | None:
+    def _leave(self, inbox: Inbox) -> Job | None:
         with self._lock:
             if inbox in self._resting:
                 self._resting.remove(inbox)

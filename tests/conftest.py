@@ -2,13 +2,29 @@
 
 import contextlib
 import inspect
+import threading
+import time
 
 import pytest
+from asgiref.sync import SyncToAsync
+from django.db import connections
 
-from sse_app import conf, eventlog, permissions
+from sse_app import conf, database, eventlog, permissions
 from sse_app.hub import forget_hub, hubs
 
 pytest_plugins = ["tests.services"]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup):
+    """Let go of the database in other threads before it is dropped."""
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+    database.close()
+    deadline = time.monotonic() + 10
+    while any(thread.name == "sse-log" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -72,3 +72,14 @@ async def test_a_call_whose_caller_has_gone_is_not_made(no_workers):
     await first
     await pool.run(lambda: made.append("third"))
     assert made == ["third"]
+
+
+async def test_closing_ends_the_threads_at_rest_and_a_later_call_starts_anew(no_workers):
+    pool = ReadPool(2, idle=1000)
+    assert await pool.run(lambda: 1) == 1
+    await poll(lambda: pool._resting)
+    pool.close()
+    await poll(lambda: not workers())
+    assert await pool.run(lambda: 2) == 2
+    await poll(lambda: pool._resting)
+    pool.close()
