@@ -4,6 +4,8 @@ A connection that fails is closed, so that the next read gets a new one; a threa
 to do ends, and its connections with it.
 """
 
+import atexit
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
@@ -18,16 +20,17 @@ T = TypeVar("T")
 
 async def read(query: Callable[[], T]) -> T:
     """Run a query in one of the threads, outside any transaction, and give its result."""
-    return await _pool().run(lambda: _guarded(query))
+    return await _pool(os.getpid()).run(lambda: _guarded(query))
 
 
 def close() -> None:
-    """End the threads that have nothing to do, and close their connections with them."""
-    _pool().close()
+    """End the threads that have nothing to do, and their connections with them; waits for a second."""
+    _pool(os.getpid()).close(wait=1.0)
 
 
 @cache
-def _pool() -> ReadPool:
+def _pool(pid: int) -> ReadPool:
+    """Give the pool of a process: threads do not survive a fork."""
     return ReadPool(conf.SSE_LOG_READERS, on_exit=connections.close_all)
 
 
@@ -37,3 +40,6 @@ def _guarded(query: Callable[[], T]) -> T:
     except Exception:
         connections.close_all()
         raise
+
+
+atexit.register(close)

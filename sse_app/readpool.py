@@ -31,7 +31,7 @@ class ReadPool:
         self._on_exit = on_exit
         self._lock = threading.Lock()
         self._backlog: deque[Job] = deque()
-        self._resting: list[Inbox] = []
+        self._resting: dict[Inbox, threading.Thread] = {}
         self._threads = 0
 
     async def run(self, call: Callable[[], T]) -> T:
@@ -40,18 +40,19 @@ class ReadPool:
         self._submit((future, call))
         return await asyncio.wrap_future(future)
 
-    def close(self) -> None:
-        """End the threads that have nothing to do; a later call starts new ones."""
+    def close(self, wait: float = 0.0) -> None:
+        """End the threads at rest, and wait so many seconds for each; a later call starts new ones."""
         with self._lock:
-            resting, self._resting = self._resting, []
+            resting, self._resting = self._resting, {}
             self._threads -= len(resting)
-        for inbox in resting:
+        for inbox, thread in resting.items():
             inbox.put(None)
+            thread.join(wait)
 
     def _submit(self, job: Job) -> None:
         with self._lock:
             if self._resting:
-                self._resting.pop().put(job)
+                self._resting.popitem()[0].put(job)
             elif self._threads < self._size:
                 self._threads += 1
                 threading.Thread(target=self._work, args=(job,), name="sse-log", daemon=True).start()
@@ -71,7 +72,7 @@ class ReadPool:
         with self._lock:
             if self._backlog:
                 return self._backlog.popleft()
-            self._resting.append(inbox)
+            self._resting[inbox] = threading.current_thread()
         try:
             return inbox.get(timeout=self._idle)
         except queue.Empty:
@@ -79,8 +80,7 @@ class ReadPool:
 
     def _leave(self, inbox: Inbox) -> Job | None:
         with self._lock:
-            if inbox in self._resting:
-                self._resting.remove(inbox)
+            if self._resting.pop(inbox, None) is not None:
                 self._threads -= 1
                 return None
         return inbox.get()  # a job came in the same moment

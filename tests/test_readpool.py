@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from sse_app import database
 from sse_app.readpool import ReadPool
 from tests.asgi import poll
 
@@ -15,6 +16,7 @@ def workers():
 
 @pytest.fixture
 async def no_workers():
+    database.close()  # what other tests have read with
     await poll(lambda: not workers())
     yield
     await poll(lambda: not workers())
