@@ -85,7 +85,10 @@ class Relay:
         except (KeyError, TypeError, ValueError):
             logger.warning("not a doorbell: %r", message)
             return
-        self._hint(bell)
+        try:
+            self._hint(bell)
+        except Exception:  # one topic's trouble must not deafen the others
+            logger.exception("a doorbell for %s could not be taken", bell.topic)
 
     async def _renew_all(self) -> None:
         while True:

@@ -148,12 +148,13 @@ class DurableTail(Tail):
         await super().close()
 
     async def _repair(self) -> None:
-        while self._read_again:
-            self._read_again = False
-            self.repairs += 1
-            page = await insist(self._read, f"reading the log of {self.topic}")
-            self._apply(page)
-        self._repairing = None
+        try:
+            while self._read_again:
+                self._read_again = False
+                self.repairs += 1
+                self._apply(await insist(self._read, f"reading the log of {self.topic}"))
+        finally:
+            self._repairing = None
         self.moves += 1
         self._open()
 
