@@ -10,6 +10,7 @@ run: .venv/installed
 	@$(BIN)/python -m project.port "$(PORT)"
 	@$(BIN)/python manage.py migrate --verbosity 0
 	@$(BIN)/python manage.py demo_data
+	@$(BIN)/python manage.py demo_rows --if-empty
 	@exec $(BIN)/python manage.py runserver --noreload $(PORT)
 
 test: .venv/installed

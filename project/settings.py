@@ -101,6 +101,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # serves without a collectstatic
 

@@ -3,10 +3,12 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from project import views
+from project import exports, views
 
 urlpatterns = [
     path("", views.dashboard, name="dashboard"),
+    path("demo/export/", exports.page, name="export"),
+    path("demo/export/rows/", exports.measurements, name="export-rows"),
     path("favicon.ico", views.favicon),
     path("admin/", admin.site.urls),
     path("sse/", include("sse_app.urls")),

@@ -16,6 +16,7 @@ from project.port import why_not
 
 BANNER = """
   Dashboard   {base}/
+  Export      {base}/demo/export/
   Admin       {base}/admin/   sign in as {username} / {password}
   Events      {base}/sse/events/?topic=notifications
 

@@ -1,3 +1,5 @@
+import { $, many } from "./base.js";
+
 const LIMIT = 100;
 // After a reconnect: what follows at once was missed; what another process has published takes a little
 // longer to be found in the log, and its time may tell. Clocks differ, so it does not decide alone.
@@ -6,7 +8,6 @@ const SILENCE = 2000;
 const LONGEST_REPLAY = 10_000;
 const LONGEST_WAIT = 30_000;
 
-const $ = (id) => document.getElementById(id);
 const page = document.querySelector("main");
 const pageTitle = document.title;
 const ago = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
@@ -238,10 +239,6 @@ function moment(value) {
   return Number.isNaN(date.getTime()) ? null : date;
 }
 
-function many(count, noun) {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
-}
-
 // What a visitor does
 
 async function publish(event) {
@@ -271,22 +268,8 @@ async function publish(event) {
   form.ariaBusy = "false";
 }
 
-async function copy(event) {
-  const button = event.target;
-  const code = button.closest(".command").querySelector("code");
-  try {
-    await navigator.clipboard.writeText(code.textContent); // missing on plain-HTTP hosts
-    button.textContent = "Copied";
-  } catch {
-    getSelection().selectAllChildren(code);
-    button.textContent = "Selected";
-  }
-  setTimeout(() => (button.textContent = "Copy"), 2000);
-}
-
 $("switch").addEventListener("click", toggle);
 $("publish")?.addEventListener("submit", publish);
-document.querySelectorAll(".copy").forEach((button) => button.addEventListener("click", copy));
 document.addEventListener("visibilitychange", () => {
   unseen = 0;
   document.title = pageTitle;
