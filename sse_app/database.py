@@ -18,9 +18,12 @@ from sse_app.readpool import ReadPool
 T = TypeVar("T")
 
 
-async def read(query: Callable[[], T]) -> T:
-    """Run a query in one of the threads, outside any transaction, and give its result."""
-    return await _pool(os.getpid()).run(lambda: _guarded(query))
+async def read(query: Callable[[], T], *, urgent: bool = False) -> T:
+    """Run a query in one of the threads, outside any transaction, and give its result.
+
+    What is ``urgent`` does not queue behind the rest.
+    """
+    return await _pool(os.getpid()).run(lambda: _guarded(query), urgent=urgent)
 
 
 def close() -> None:

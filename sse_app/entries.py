@@ -144,3 +144,12 @@ def contiguous(position: Position, entries: Sequence[Entry]) -> Sequence[Entry]:
 def missed(after: Position, goes_on_at: Position, reason: Reason) -> int | None:
     """Count the events that a reset passes over; None where that can't be known."""
     return goes_on_at.seq - after.seq if reason is Reason.TRIMMED else None
+
+
+def within(entries: Sequence[Entry], size: int) -> Sequence[Entry]:
+    """Give the first entries that weigh no more than ``size`` bytes together, but at least one."""
+    for count, entry in enumerate(entries):
+        size -= entry.size
+        if size < 0:
+            return entries[: max(count, 1)]
+    return entries

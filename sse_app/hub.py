@@ -7,19 +7,23 @@ and it is the whole transport between processes that share no broker.
 """
 
 import asyncio
+import os
 import random
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from sse_app.backoff import insist
 from sse_app.doorbell import Doorbell
+from sse_app.place import DurablePlace, LatestPlace, Place
 from sse_app.positions import GENESIS, Position
-from sse_app.reader import DurablePlace, LatestPlace, Place, Reader
+from sse_app.reader import Reader
 from sse_app.ring import Ring, RingBudget
 from sse_app.tail import DurableTail, EphemeralTail, LatestTail, LogReader, Tail
 from sse_app.topics import TopicKind, TopicRule
+
+T = TypeVar("T")
 
 # Starts that fall together share one query.
 GATHER_SECONDS = 0.02
@@ -62,7 +66,7 @@ class Hub:
         self.options = options or HubOptions()
         self.tails: dict[str, Tail] = {}
         self._budget = RingBudget(self.options.ring_bytes)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._heads: asyncio.Task[Mapping[str, Position]] | None = None
         self._starting: set[str] = set()
         self._spawn(self._tick())
@@ -94,13 +98,14 @@ class Hub:
         reader.places[topic] = self._place(tail, reader, rule, position, unknown)
 
     async def close(self) -> None:
-        """Stop everything under way."""
-        for task in self._tasks:
+        """Stop everything under way; the loop's next hub is another one."""
+        forget_hub(self)
+        for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for tail in self.tails.values():
+        tails, self.tails = self.tails, {}
+        for tail in tails.values():
             await tail.close()
-        self.tails.clear()
         await self.membership.close()
 
     def _place(
@@ -127,13 +132,16 @@ class Hub:
     async def _begin(self, tail: Tail) -> None:
         joining = self._spawn(self.membership.join(tail.topic))
         await asyncio.wait({joining}, timeout=JOIN_SECONDS)  # without it, the tick must do
-        if isinstance(tail, DurableTail):
-            tail.begin(await self._head(tail.topic))
+        if not isinstance(tail, DurableTail):
+            return
+        head = await self._head(tail.topic)
+        if self.tails.get(tail.topic) is tail:  # it may have been dropped meanwhile
+            tail.begin(head)
 
     async def _head(self, topic: str) -> Position:
         self._starting.add(topic)
         if self._heads is None:
-            self._heads = self.loop.create_task(self._gather_heads())
+            self._heads = self._spawn(self._gather_heads())
         return (await asyncio.shield(self._heads)).get(topic, GENESIS)
 
     async def _gather_heads(self) -> Mapping[str, Position]:
@@ -171,7 +179,7 @@ class Hub:
                 self.membership.leave(topic)
                 self._spawn(tail.close())
 
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -180,6 +188,16 @@ class Hub:
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 _lock = threading.Lock()
+
+
+def _forget_all() -> None:
+    """In a forked process the loops of the parent do not run."""
+    global _lock
+    _lock = threading.Lock()
+    _hubs.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def hub_of_loop(make: Callable[[], Hub]) -> Hub:

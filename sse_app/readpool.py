@@ -34,10 +34,10 @@ class ReadPool:
         self._resting: dict[Inbox, threading.Thread] = {}
         self._threads = 0
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """Call it in one of the threads, and wait for what it returns or raises."""
+    async def run(self, call: Callable[[], T], *, urgent: bool = False) -> T:
+        """Call it in one of the threads, before all others if urgent; give what it returns or raises."""
         future: Future[T] = Future()
-        self._submit((future, call))
+        self._submit((future, call), urgent)
         return await asyncio.wrap_future(future)
 
     def close(self, wait: float = 0.0) -> None:
@@ -49,13 +49,15 @@ class ReadPool:
             inbox.put(None)
             thread.join(wait)
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, job: Job, urgent: bool) -> None:
         with self._lock:
             if self._resting:
                 self._resting.popitem()[0].put(job)
             elif self._threads < self._size:
-                self._threads += 1
                 threading.Thread(target=self._work, args=(job,), name="sse-log", daemon=True).start()
+                self._threads += 1
+            elif urgent:
+                self._backlog.appendleft(job)
             else:
                 self._backlog.append(job)
 

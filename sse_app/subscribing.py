@@ -2,9 +2,9 @@
 
 What is promised
     From its first event on, a subscription gives every event of its durable topics in the order of
-    the log, each once: those after its cursor, or those after the heads of the moment where it came
-    without one. If a position can't be continued, one ``reset`` says for which topic, why, and how
-    many events were missed; then it goes on.
+    the log, each once: those after its cursor, or, where it came without one, those after the heads
+    that this process knew, which may be a tick old. If a position can't be continued, one ``reset``
+    says for which topic, why, and how many events were missed; then it goes on.
 
 What a slow reader sees
     On a durable topic: the same events, later. On a latest topic: the newest value. On an ephemeral
@@ -20,7 +20,9 @@ Example::
             print(event.topic, event.data)
 """
 
+import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from sse_app.eventlog import get_event_log
 from sse_app.events import KEEP_ALIVE, ServerSentEvent
 from sse_app.hub import Hub, HubOptions, hub_of_loop
 from sse_app.payloads import to_text
+from sse_app.place import Item, Lagged, Reset
 from sse_app.positions import (
     LONGEST_POSITION,
     MAX_CURSOR_LENGTH,
@@ -39,7 +42,7 @@ from sse_app.positions import (
     decode_cursor,
     encode_cursor,
 )
-from sse_app.reader import Item, Lagged, Reader, Reset
+from sse_app.reader import Reader
 from sse_app.relay import Relay, channel_layer
 from sse_app.topics import TopicKind, TopicRule
 
@@ -93,26 +96,29 @@ class Subscription:
         self._hub = hub
         self._reader = Reader()
         self._positions: Cursor = {}
+        self._messages: deque[Message] = deque()
         self._open = False
         self._primed = False
 
     async def items(self, seconds: float | None = None) -> list[Item] | None:
-        """Wait for the next items; [] once at the start, None after ``seconds`` of silence."""
+        """Wait for the next items; [] once at the start, None after silence, or once it is closed."""
         if not self._open:
             self._attach()
-        while True:
+        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        while not self._reader.closed:
             if self._reader.ready:
                 if not self._primed:
                     return self._prime()
                 if items := self._reader.take():
                     return items
-            if not await self._reader.wait(seconds):
+            if not await self._reader.wait(deadline):
                 return None
+        return None
 
     async def blocks(self, keep_alive: float | None = None) -> AsyncIterator[bytes]:
         """Give the event stream as blocks of bytes, all that is pending in one."""
         try:
-            while True:
+            while not self._reader.closed:
                 items = await self.items(keep_alive)
                 if items is None:
                     yield KEEP_ALIVE
@@ -121,20 +127,22 @@ class Subscription:
         finally:
             self.close()
 
-    async def messages(self) -> AsyncIterator[Message]:
-        """Give the events one by one; control events have an empty topic."""
-        try:
-            while True:
-                for item in self._merged(await self.items() or []):
-                    if isinstance(item, Entry):
-                        yield Message(item.topic, item.event, item.data, self._id(item.topic))
-                    else:
-                        yield item
-        finally:
-            self.close()
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> Message:
+        """Give the events one by one; control events have an empty topic. It may be cancelled."""
+        while not self._messages:
+            if self._reader.closed:
+                raise StopAsyncIteration
+            for item in self._merged(await self.items() or []):
+                if isinstance(item, Entry):
+                    item = Message(item.topic, item.event, item.data, self._id(item.topic))
+                self._messages.append(item)
+        return self._messages.popleft()
 
     def close(self) -> None:
-        """Leave all topics; may be called twice, but only in the loop."""
+        """Leave all topics and end the iteration; may be called twice, but only in the loop."""
         self._reader.close()
 
     def _attach(self) -> None:
@@ -190,19 +198,15 @@ class Subscription:
 
 
 @asynccontextmanager
-async def subscribe(
-    topics: str | Iterable[str], *, cursor: str | None = None
-) -> AsyncIterator[AsyncIterator[Message]]:
+async def subscribe(topics: str | Iterable[str], *, cursor: str | None = None) -> AsyncIterator[Subscription]:
     """Read topics from anywhere: a task, a command, a consumer. See the module's example.
 
     ``cursor`` is the ``id`` of the last message of an earlier subscription.
     """
     subscription = Subscription([topics] if isinstance(topics, str) else topics, cursor=cursor)
-    messages = subscription.messages()
     try:
-        yield messages
+        yield subscription
     finally:
-        await messages.aclose()  # type: ignore[attr-defined]
         subscription.close()
 
 

@@ -27,8 +27,8 @@ _NO_TAG = "00000000"
 class LogReader(Protocol):
     """The part of an event log that tails and readers need."""
 
-    async def read(self, topic: str, from_seq: int, limit: int) -> Page:
-        """Read the head, and entries from ``from_seq`` on, as one snapshot."""
+    async def read(self, topic: str, from_seq: int, limit: int, *, urgent: bool = False) -> Page:
+        """Read the head, and entries from ``from_seq`` on, as one snapshot; urgently, before others."""
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, Position]:
         """Read the heads of many topics; a topic never written is left out."""
@@ -151,26 +151,31 @@ class DurableTail(Tail):
         try:
             while self._read_again:
                 self._read_again = False
+                self._waiting.clear()  # they rang after their events were appended: this read covers them
                 self.repairs += 1
                 self._apply(await insist(self._read, f"reading the log of {self.topic}"))
+                self.moves += 1
+                self.wake()
         finally:
             self._repairing = None
-        self.moves += 1
         self._open()
 
     async def _read(self) -> Page:
-        return await self.log.read(self.topic, self.ring.last.seq, PAGE_ENTRIES)
+        return await self.log.read(self.topic, self.ring.last.seq, PAGE_ENTRIES, urgent=True)
 
     def _apply(self, page: Page) -> None:
         """Bring the ring to what the log says."""
         answer = page.after(self.ring.last)
         if answer.reason is not None:
             self.ring.restart(page.head)
-            self._distrust_until = asyncio.get_running_loop().time() + DISTRUST_SECONDS
+            self._distrust()
             return
         for entry in answer.entries:
             self.ring.push(entry)
         self._read_again |= bool(answer.entries) and self.ring.last != page.head
+
+    def _distrust(self) -> None:
+        self._distrust_until = asyncio.get_running_loop().time() + DISTRUST_SECONDS
 
     def _open(self) -> None:
         """Handle what came while the tail was busy, and let the readers go on."""
@@ -195,9 +200,19 @@ class LatestTail(DurableTail):
         self.repair()
 
     async def _read(self) -> Page:
-        return await self.log.read(self.topic, 0, PAGE_ENTRIES)
+        return await self.newest()
+
+    async def newest(self) -> Page:
+        """Read the kept entry; more may be kept of a topic that was of another kind."""
+        page = await self.log.read(self.topic, 0, PAGE_ENTRIES, urgent=True)
+        if page.entries and page.entries[-1].position != page.head:
+            page = await self.log.read(self.topic, page.head.seq, PAGE_ENTRIES, urgent=True)
+        return page
 
     def _apply(self, page: Page) -> None:
+        last = self.ring.last
+        if page.head.seq <= last.seq and page.head != last:  # the log was undone
+            self._distrust()
         self.ring.restart(page.head)
         if page.entries and page.entries[-1].position == page.head:
             self._put(page.entries[-1])

@@ -36,7 +36,7 @@ class CountingLog(MemoryEventLog):
         if self.rng:
             await asyncio.sleep(self.rng.choice([0, 0, 0.001, 0.01, 0.1]))
 
-    async def read(self, topic, from_seq, limit):
+    async def read(self, topic, from_seq, limit, *, urgent=False):
         self.reads += 1
         await self._pause()
         page = await super().read(topic, from_seq, limit)

@@ -63,15 +63,16 @@ class EventLog(ABC):
         """
 
     @abstractmethod
-    async def read(self, topic: str, from_seq: int, limit: int) -> Page:
+    async def read(self, topic: str, from_seq: int, limit: int, *, urgent: bool = False) -> Page:
         """Read the head, and at most ``limit + 1`` entries from ``from_seq`` on, as one snapshot.
 
-        One more than the limit, because the first is often only there to prove a position.
+        One more than the limit, because the first is often only there to prove a position. What is
+        ``urgent`` goes before the reads of those that catch up.
         """
 
     @abstractmethod
     async def heads(self, topics: Sequence[str]) -> Mapping[str, Position]:
-        """Read the heads of many topics; one that was never written is left out."""
+        """Read the heads of many topics, urgently; one that was never written is left out."""
 
     @abstractmethod
     async def first_since(self, topic: str, moment: datetime) -> int:

@@ -38,7 +38,7 @@ class MemoryEventLog(EventLog):
         self._heads[topic] = entry.position
         return entry
 
-    async def read(self, topic: str, from_seq: int, limit: int) -> Page:
+    async def read(self, topic: str, from_seq: int, limit: int, *, urgent: bool = False) -> Page:
         """Read head and entries."""
         with self._lock:
             entries = list(self._entries.get(topic, ()))

@@ -91,13 +91,13 @@ class ORMEventLog(EventLog):
             events.filter(seq__lt=end).order_by().delete()
         return first_kept - oldest
 
-    async def read(self, topic: str, from_seq: int, limit: int) -> Page:
+    async def read(self, topic: str, from_seq: int, limit: int, *, urgent: bool = False) -> Page:
         """Read head and entries in one statement."""
-        return await database.read(lambda: self._read(topic, from_seq, limit))
+        return await database.read(lambda: self._read(topic, from_seq, limit), urgent=urgent)
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, Position]:
         """Read the heads, 500 at a time."""
-        return await database.read(lambda: dict(self._heads(topics)))
+        return await database.read(lambda: dict(self._heads(topics)), urgent=True)
 
     async def first_since(self, topic: str, moment: datetime) -> int:
         """Look for the entry in one statement."""
