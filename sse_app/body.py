@@ -1,11 +1,14 @@
 """The body: what Django iterates over, and how its source is closed at once when it is over.
 
 It gives the request's thread and connections back before the first byte, and answers HEAD without
-starting its source.
+starting its source. If the source fails, its exception goes on to the server, which cuts the body.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
+from functools import cache
+from typing import Any
 
 from sse_app.lease import abandoned, release
 from sse_app.streams import aclose
@@ -38,8 +41,10 @@ class Body:
             raise StopAsyncIteration
         try:
             return await anext(self._source)
-        except BaseException:  # its end, or the cancellation of this request
+        except BaseException as end:  # its failure too, and the cancellation of this request
             await self._close_source()
+            if not isinstance(end, (StopAsyncIteration, asyncio.CancelledError)):
+                _have_daphne_cut()
             raise
 
     async def aclose(self) -> None:
@@ -76,3 +81,27 @@ class Body:
         if not self._closed:
             self._closed = True
             await aclose(self._source)
+
+
+def _have_daphne_cut() -> None:
+    daphne = sys.modules.get("daphne.http_protocol")
+    if daphne is not None:
+        _teach_to_cut(daphne.WebRequest)
+
+
+@cache
+def _teach_to_cut(web_request: Any) -> None:
+    """Have daphne close the connection of an application that fails after its response has begun.
+
+    The others do so. daphne (4.2.3) would try to send an error page, which raises within its check for
+    ended applications and stops that for good: this client and later ones would wait for ever.
+    """
+    send_error_page = web_request.handle_exception
+
+    def handle_exception(request: Any, exception: BaseException) -> None:
+        if not request._response_started:
+            send_error_page(request, exception)
+        elif request.channel is not None:  # over HTTP/2 a stream, whose loss would look like its end
+            getattr(request.channel, "abortConnection", request.channel.loseConnection)()
+
+    web_request.handle_exception = handle_exception

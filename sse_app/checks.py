@@ -41,6 +41,17 @@ def check_event_log_can_be_loaded(**kwargs: Any) -> list[CheckMessage]:
     return _check_class("SSE_EVENT_LOG", NAMES.get(name, name), EventLog, "sse_app.E003")
 
 
+def check_tick_is_a_span(**kwargs: Any) -> list[CheckMessage]:
+    """A tick that is no pair of times."""
+    match conf.SSE_TICK:
+        case None:
+            return []
+        case [(int() | float()) as shortest, (int() | float()) as longest] if 0 < shortest <= longest:
+            return []
+    message = f"SSE_TICK: must be None or two numbers of seconds, such as (1.2, 1.6), not {conf.SSE_TICK!r}"
+    return [Error(message, id="sse_app.E004")]
+
+
 def check_project_is_served_by_asgi(**kwargs: Any) -> list[CheckMessage]:
     """A project that knows of WSGI only."""
     if getattr(settings, "ASGI_APPLICATION", None) or not settings.WSGI_APPLICATION:
@@ -120,6 +131,7 @@ ALL: tuple[Check, ...] = (
     check_topics_can_be_read,
     check_policy_can_be_loaded,
     check_event_log_can_be_loaded,
+    check_tick_is_a_span,
     check_project_is_served_by_asgi,
     check_policy_is_set,
     check_layer_reaches_other_processes,

@@ -33,6 +33,7 @@ from sse_app.payloads import to_json
 PAGE_ROWS = 1000
 # Under this name the primary key travels with each row; it is taken out again.
 _KEY = "sse_export_key"
+_ONE_VIEW = {"postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "sqlite": "BEGIN DEFERRED"}
 
 Row = Any
 Fields = Iterable[str] | Callable[[Any], Row]
@@ -158,11 +159,11 @@ class _Snapshot:
     def _cursor(self) -> Iterator[Row]:
         connection = connections[self._queryset.db]
         # PostgreSQL would copy the whole result first, outside a transaction. SQLite would lock out
-        # all writers inside one, and a single statement sees one state anyway.
-        one_view = connection.vendor == "postgresql"
-        with transaction.atomic(using=connection.alias) if one_view else nullcontext():
-            if one_view:  # what prefetch_related() asks for comes from the same view
-                connection.cursor().execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        # all writers inside Django's. What prefetch_related() asks for is to come from the same view.
+        on_postgresql = connection.vendor == "postgresql"
+        with transaction.atomic(using=connection.alias) if on_postgresql else nullcontext():
+            if connection.vendor in _ONE_VIEW:
+                connection.cursor().execute(_ONE_VIEW[connection.vendor])
             iterator = self._queryset.iterator(chunk_size=self._size)
             with closing(iterator):  # type: ignore[type-var]
                 for item in iterator:
@@ -199,9 +200,7 @@ def _values(queryset: QuerySet[Any], fields: Iterable[str] | None) -> QuerySet[A
         raise ValueError("the queryset must be one of instances or values(), not of values_list()")
     if queryset._prefetch_related_lookups:  # type: ignore[attr-defined]
         raise ValueError("fields: prefetch_related() needs a function that makes a row of an instance")
-    if fields is None and kind is ValuesIterable:
-        return queryset
-    return queryset.values(*fields or ())
+    return queryset if fields is None and kind is ValuesIterable else queryset.values(*fields or ())
 
 
 def _with_key(queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -211,13 +210,11 @@ def _with_key(queryset: QuerySet[Any]) -> QuerySet[Any]:
 
 
 def _key(queryset: QuerySet[Any], after: Any) -> Any:
-    if after is None:
-        return None
+    meta = queryset.model._meta
     try:
-        return queryset.model._meta.pk.to_python(after)
+        return None if after is None else meta.pk.to_python(after)
     except ValidationError as error:
-        name = queryset.model._meta.verbose_name
-        raise ValueError(f"after: {after!r} is not the primary key of a {name}") from error
+        raise ValueError(f"after: {after!r} is not the primary key of a {meta.verbose_name}") from error
 
 
 def _obstacle(queryset: QuerySet[Any], grouped: bool) -> str | None:

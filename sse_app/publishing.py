@@ -7,6 +7,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
+from sse_app import outbox
 from sse_app.conf import conf, topic_rules
 from sse_app.doorbell import Doorbell
 from sse_app.entries import Entry
@@ -16,7 +17,6 @@ from sse_app.events import ServerSentEvent
 from sse_app.hub import hubs
 from sse_app.payloads import to_text
 from sse_app.positions import Position
-from sse_app.relay import outbox
 from sse_app.topics import TopicKind
 
 # Named by the protocol between the app and its clients, or colliding with EventSource's own events.
@@ -81,18 +81,16 @@ def publish_many(events: Iterable[Outgoing | tuple[Any, ...]]) -> list[Published
     """
     batch = _Batch([item if isinstance(item, Outgoing) else Outgoing(*item) for item in events])
     log = get_event_log()
-    if log.transactional:
-        # One topic is one append, which is atomic by itself; a savepoint costs two round trips.
-        with transaction.atomic(using=log.alias, savepoint=batch.has_many_topics):
+    if not batch.is_logged:
+        _on_commit(batch.ring, log.alias)
+    elif log.transactional:
+        with transaction.atomic(using=log.alias):
             batch.append(log)
             _on_commit(batch.ring, log.alias)
+    elif transaction.get_connection(log.alias).in_atomic_block:
+        _on_commit(lambda: batch.append_and_ring(log), log.alias)
     else:
-
-        def append_and_ring() -> None:
-            batch.append(log)
-            batch.ring()
-
-        _on_commit(append_and_ring, log.alias)
+        batch.append_and_ring(log)
     return batch.published()
 
 
@@ -113,9 +111,14 @@ class _Batch:
         self._entries: dict[str, list[Entry]] = {}
 
     @property
-    def has_many_topics(self) -> bool:
-        """Whether there is more than one append to be done or undone together."""
-        return len(self._events) > 1
+    def is_logged(self) -> bool:
+        """Whether any of the topics has a log."""
+        return any(kind is not TopicKind.EPHEMERAL for kind in self._kinds.values())
+
+    def append_and_ring(self, log: EventLog) -> None:
+        """Append to a log that has no part in the transaction, and tell the readers."""
+        self.append(log)
+        self.ring()
 
     def append(self, log: EventLog) -> None:
         """Append to the log, always in the same order of topics, lest two batches deadlock."""

@@ -157,10 +157,18 @@ class _Encoded:
         except Exception as error:
             logger.exception("a stream failed")
             self._failed = True
-            last = None if self._on_error is None else self._on_error(error)
+            last = self._last_block(error)
             if last is None:
                 raise StopAsyncIteration from None
-            return _block(last)
+            return last
+
+    def _last_block(self, error: Exception) -> bytes | None:
+        try:
+            last = None if self._on_error is None else self._on_error(error)
+            return None if last is None else _block(last)
+        except Exception:
+            logger.exception("on_error failed")
+            return None
 
     async def aclose(self) -> None:
         await aclose(self._source)

@@ -6,7 +6,7 @@ the loop. None holds a task group or a timeout open across a ``yield``.
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -23,7 +23,7 @@ async def aclose(source: object) -> None:
 class _End:
     """What a pump puts last: the end of its source, or its failure."""
 
-    def __init__(self, error: BaseException | None) -> None:
+    def __init__(self, error: Exception | None) -> None:
         self.error = error
 
 
@@ -65,15 +65,26 @@ class KeepAlive(Generic[T]):
         await aclose(self._source)  # a pump that was never scheduled has not closed it
 
     async def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            async for item in self._source:
-                await self._items.put(item)
-        except Exception as failure:
-            error = failure
-        finally:
-            await aclose(self._source)  # here, in the task that has entered its timeouts
+        error = await _consume(self._source, self._items.put)
         await self._items.put(_End(error))
+
+
+async def _consume(source: AsyncIterator[T], take: Callable[[T], Awaitable[None]]) -> Exception | None:
+    """Hand each item on, close the source in this same task, and give its failure, if it failed."""
+    try:
+        try:
+            async for item in source:
+                await take(item)
+        finally:
+            await aclose(source)
+    except Exception as failure:
+        return failure
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return RuntimeError("the source was cancelled, but not by its reader")
+    return None
 
 
 class Lifetime(Generic[T]):
@@ -88,8 +99,11 @@ class Lifetime(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        now = asyncio.get_running_loop().time()
         if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().time() + self._seconds
+            self._deadline = now + self._seconds
+        if now >= self._deadline:  # a source that never waits would never notice
+            raise StopAsyncIteration
         limit = asyncio.timeout_at(self._deadline)
         try:
             async with limit:
@@ -104,6 +118,10 @@ class Lifetime(Generic[T]):
         await aclose(self._source)
 
 
+# Django sends 64 KiB at once, and would send what a full batch has over that by itself.
+BATCH_BYTES = 60 * 1024
+
+
 class Batches:
     """The source's pieces of bytes, joined to batches of about ``size``.
 
@@ -111,7 +129,7 @@ class Batches:
     held back for long. The source is at most one batch ahead.
     """
 
-    def __init__(self, source: AsyncIterator[bytes], size: int = 65536, seconds: float = 0.05) -> None:
+    def __init__(self, source: AsyncIterator[bytes], size: int = BATCH_BYTES, seconds: float = 0.05) -> None:
         self._source = source
         self._size = size
         self._seconds = seconds
@@ -156,23 +174,18 @@ class Batches:
         return batch
 
     async def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            async for piece in self._source:
-                self._pieces.append(piece)
-                self._held += len(piece)
-                self._some.set()
-                if self._held >= self._size:
-                    self._full.set()
-                    self._taken.clear()
-                    await self._taken.wait()
-        except Exception as failure:
-            error = failure
-        finally:
-            await aclose(self._source)
-        self._end = _End(error)
+        self._end = _End(await _consume(self._source, self._put))
         self._some.set()
         self._full.set()
+
+    async def _put(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._held += len(piece)
+        self._some.set()
+        if self._held >= self._size:
+            self._full.set()
+            self._taken.clear()
+            await self._taken.wait()
 
 
 class Gzip:

@@ -33,6 +33,7 @@ from sse_app.entries import Entry
 from sse_app.eventlog import get_event_log
 from sse_app.events import KEEP_ALIVE, ServerSentEvent
 from sse_app.hub import Hub, HubOptions, hub_of_loop
+from sse_app.outbox import channel_layer
 from sse_app.payloads import to_text
 from sse_app.place import Item, Lagged, Reset
 from sse_app.positions import (
@@ -43,7 +44,7 @@ from sse_app.positions import (
     encode_cursor,
 )
 from sse_app.reader import Reader
-from sse_app.relay import Relay, channel_layer
+from sse_app.relay import Relay
 from sse_app.topics import TopicKind, TopicRule
 
 

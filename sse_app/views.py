@@ -17,7 +17,7 @@ from sse_app.publishing import EventTooLarge, apublish
 from sse_app.refusals import Refused, admit_publisher, admit_readers, door, json_line, require_asgi
 from sse_app.responses import EventSourceResponse, NDJSONResponse
 from sse_app.subscribing import Subscription
-from sse_app.topics import TopicKind
+from sse_app.topics import TopicKind, TopicRule
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ async def topic(request: HttpRequest, topic: str) -> HttpResponseBase:
 async def export(request: HttpRequest, topic: str) -> HttpResponseBase:
     """Give the kept events of a topic as NDJSON: ``?after=ID&since=TIME&event=NAME&limit=N``."""
     request = require_asgi(request)
-    if topic_rules().rule(topic).kind is TopicKind.EPHEMERAL:
+    if _require_declared(topic).kind is TopicKind.EPHEMERAL:
         raise Refused(404, f"{topic!r} is ephemeral: none of its events are kept")
     for name in request.GET:
         if name not in EXPORT_PARAMETERS:
@@ -111,6 +111,7 @@ async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBa
 
 async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
     content = request.body
+    _require_declared(name)
     await admit_publisher(request, name)
     body = _body(content)
     try:
@@ -121,6 +122,14 @@ async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
         raise Refused(400, str(error)) from error
     answer = {"id": published.id, "topic": published.topic, "receivers": published.receivers}
     return json_line(answer, 201)
+
+
+def _require_declared(topic: str) -> TopicRule:
+    """Give the topic's rule: a policy is only asked about topics that exist."""
+    try:
+        return topic_rules().rule(topic)
+    except ValueError as error:
+        raise Refused(400, str(error)) from error
 
 
 def _body(content: bytes) -> dict[str, Any]:

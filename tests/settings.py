@@ -5,11 +5,13 @@ import tempfile
 from pathlib import Path
 
 from project.settings import *  # noqa: F403
-from project.settings import DATABASES
+from project.settings import DATABASES, INSTALLED_APPS
 
 DEBUG = False
 SECRET_KEY = "only-for-tests"
 ALLOWED_HOSTS = ["*"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.shop"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":

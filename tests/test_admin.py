@@ -1,9 +1,12 @@
 """The admin: a notification is sent on commit and once, and the event log is for looking at."""
 
 import json
+import zlib
+from urllib.parse import urlencode
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib import admin
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
@@ -12,11 +15,15 @@ from django.core.management import call_command
 from django.db import transaction
 from django.db.models.signals import post_save
 from django.test import Client, override_settings
+from django.urls import path
 
+from project.urls import urlpatterns as addresses
 from sse_app import publish
+from sse_app.admin import NDJSONExportMixin
 from sse_app.models import Event, Notification
-from tests.accounts import make_user
-from tests.asgi import request
+from tests.accounts import headers_of, make_user
+from tests.asgi import fetch, request
+from tests.shop.models import Book, Tag
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -220,6 +227,12 @@ def log():
     return Event.objects.order_by("pk")
 
 
+def offered(client, address):
+    """Give the actions that a list offers."""
+    form = client.get(address).context["action_form"]
+    return [name for name, _ in form.fields["action"].choices if name]
+
+
 def listed(response):
     return [event.data for event in response.context["cl"].queryset.order_by("pk")]
 
@@ -261,14 +274,14 @@ def test_the_event_log_can_not_be_altered(client, log, address):
     assert list(log.values()) == before
 
 
-def test_the_event_log_offers_no_action(client, log):
+def test_the_event_log_offers_no_action_that_changes_it(client, log):
     before = list(log.values())
     response = client.post(
         LOG, {"action": "delete_selected", "_selected_action": [log[0].pk], "post": "yes"}, follow=True
     )
     assert response.status_code == 200
     assert list(log.values()) == before
-    assert b'name="action"' not in client.get(LOG).content
+    assert offered(client, LOG) == ["export_as_ndjson"]
 
 
 def test_deleting_a_user_keeps_what_was_sent(client):
@@ -277,3 +290,187 @@ def test_deleting_a_user_keeps_what_was_sent(client):
         get_user_model().objects.get(username="grace").delete()
     assert Notification.objects.get().sender is None
     assert Event.objects.count() == 1
+
+
+# The action "Export as NDJSON".
+
+ASGI_NEEDED = (
+    "streams need ASGI: serve this project's ASGI application with an ASGI server, such as "
+    "`uvicorn yourproject.asgi:application` or daphne's runserver"
+)
+BOOKS = "/shop/shop/book/"
+
+
+class BookAdmin(NDJSONExportMixin, admin.ModelAdmin):
+    """As a project would write it."""
+
+    ordering = ("-price",)
+    list_filter = ("tags",)
+    list_editable = ()
+    search_fields = ("title", "tags__name")
+
+    def export_fields(self, book):
+        return {"title": book.title, "tags": sorted(tag.name for tag in book.tags.all())}
+
+    def get_queryset(self, request):
+        return super().get_queryset(request).prefetch_related("tags")
+
+
+class TagAdmin(NDJSONExportMixin, admin.ModelAdmin):
+    """With nothing of its own."""
+
+
+shop = admin.AdminSite("shop")
+shop.register(Book, BookAdmin)
+shop.register(Tag, TagAdmin)
+urlpatterns = [path("shop/", shop.urls), *addresses]
+
+
+@sync_to_async
+def staff_headers(*permissions):
+    """Give the headers of a superuser's browser, or of staff with some permissions."""
+    if permissions:
+        user = make_user("vera")
+        user.is_staff = True
+        user.save()
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    else:
+        user = get_user_model().objects.create_superuser("ada")
+    return headers_of(user)
+
+
+async def export(address, chosen, headers, query="", **form):
+    """Choose rows in a list, and export them."""
+    fields = {"action": "export_as_ndjson", "_selected_action": [row.pk for row in chosen], **form}
+    return await fetch(
+        get_asgi_application(),
+        f"{address}?{query}",
+        method="POST",
+        headers=[*headers, (b"content-type", b"application/x-www-form-urlencoded")],
+        body=urlencode(fields, doseq=True).encode(),
+    )
+
+
+def records(answer):
+    assert answer.status == 200
+    return [json.loads(line) for line in answer.content.splitlines()]
+
+
+async def test_the_chosen_notifications_are_exported_with_all_their_columns_oldest_first():
+    made = [await Notification.objects.acreate(title=title) for title in ("1", "2", "3")]
+    answer = await export(NOTIFICATIONS, [made[2], made[0]], await staff_headers())
+    assert records(answer) == [
+        {
+            "id": one.pk,
+            "topic": "notifications",
+            "title": one.title,
+            "body": "",
+            "level": "info",
+            "sender_id": None,
+            "created_at": one.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+        for one in (made[0], made[2])
+    ]
+
+
+async def test_an_export_is_a_file_to_be_saved_that_no_cache_keeps():
+    one = await Notification.objects.acreate(title="1")
+    answer = await export(NOTIFICATIONS, [one], await staff_headers())
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["content-disposition"] == 'attachment; filename="notification.ndjson"'
+    assert answer.headers["content-encoding"] == "identity"
+    assert {"no-store", "private"} <= set(answer.headers["cache-control"].split(", "))
+
+
+async def test_an_export_is_packed_for_those_who_accept_gzip():
+    one = await Notification.objects.acreate(title="1")
+    headers = [*await staff_headers(), (b"accept-encoding", b"gzip, deflate")]
+    answer = await export(NOTIFICATIONS, [one], headers)
+    assert answer.headers["content-encoding"] == "gzip"
+    assert json.loads(zlib.decompress(answer.content, 31))["title"] == "1"
+
+
+async def test_all_rows_of_a_filtered_list_are_exported():
+    await Notification.objects.abulk_create(
+        Notification(title=str(number), level="info" if number % 2 else "error") for number in range(2100)
+    )
+    one = await Notification.objects.afirst()
+    answer = await export(
+        NOTIFICATIONS, [one], await staff_headers(), "level__exact=error", select_across="1", index="0"
+    )
+    assert [record["title"] for record in records(answer)] == [str(number) for number in range(0, 2100, 2)]
+
+
+async def test_the_event_log_is_exported_with_its_topics():
+    await sync_to_async(publish)("notifications", "one")
+    await sync_to_async(publish)("room.a", {"two": 2}, event="news")
+    first, second = [event async for event in Event.objects.order_by("pk")]
+    answer = await export(LOG, [first, second], await staff_headers())
+    assert [list(record.values())[:5] for record in records(answer)] == [
+        ["notifications", 1, first.tag, "", "one"],
+        ["room.a", 1, second.tag, "news", '{"two":2}'],
+    ]
+    assert list(records(answer)[0]) == ["topic__name", "seq", "tag", "event", "data", "created_at"]
+
+
+async def test_who_may_look_may_export_and_nobody_else():
+    one = await Notification.objects.acreate(title="1")
+    viewer = await staff_headers("view_notification")
+    assert len(records(await export(NOTIFICATIONS, [one], viewer))) == 1
+    await sync_to_async(get_user_model().objects.all().delete)()
+    other = await staff_headers("view_event")
+    assert (await export(NOTIFICATIONS, [one], other)).status == 403
+
+
+def test_the_action_is_offered_after_those_of_the_model(client):
+    Notification.objects.create(title="1")
+    assert offered(client, NOTIFICATIONS) == ["delete_selected", "send_again", "export_as_ndjson"]
+    assert b"Export as NDJSON" in client.get(NOTIFICATIONS).content
+
+
+def test_a_popup_offers_no_action(client):
+    Notification.objects.create(title="1")
+    assert client.get(f"{NOTIFICATIONS}?_popup=1").context["action_form"] is None
+
+
+def test_under_wsgi_a_message_says_what_is_needed(client):
+    one = Notification.objects.create(title="1")
+    chosen = {"action": "export_as_ndjson", "_selected_action": [one.pk]}
+    response = client.post(NOTIFICATIONS, chosen, follow=True)
+    assert (told(response), response.status_code) == ([ASGI_NEEDED], 200)
+
+
+@pytest.fixture
+def shelf():
+    tags = [Tag.objects.create(name=name) for name in ("new", "old")]
+    books = [Book.objects.create(title=str(number), price=number) for number in range(3)]
+    for book in books:
+        book.tags.set(tags[: int(book.title)])
+    return books
+
+
+@override_settings(ROOT_URLCONF=__name__)
+@pytest.mark.parametrize(
+    ("query", "found"), [("", ["0", "1", "2"]), ("q=w", ["1", "2"]), ("q=new+2", ["2"]), ("q=nowhere", None)]
+)
+async def test_any_model_can_be_exported_as_a_function_says(shelf, query, found):
+    answer = await export(BOOKS, shelf, await staff_headers(), query, select_across="1")
+    if found is None:  # nothing is listed, so the admin asks for a choice
+        assert answer.status in (200, 302)
+        return
+    tags = {"0": [], "1": ["new"], "2": ["new", "old"]}
+    assert records(answer) == [{"title": title, "tags": tags[title]} for title in found]
+
+
+@override_settings(ROOT_URLCONF=__name__)
+async def test_a_list_filtered_over_many_is_exported_without_repeats(shelf):
+    new = await Tag.objects.aget(name="new")
+    answer = await export(BOOKS, shelf, await staff_headers(), f"tags__id__exact={new.pk}", select_across="1")
+    assert [record["title"] for record in records(answer)] == ["1", "2"]
+
+
+@override_settings(ROOT_URLCONF=__name__)
+async def test_a_model_with_nothing_of_its_own_gives_all_columns(shelf):
+    tags = [tag async for tag in Tag.objects.order_by("pk")]
+    answer = await export("/shop/shop/tag/", tags, await staff_headers())
+    assert records(answer) == [{"id": tag.pk, "name": tag.name} for tag in tags]

@@ -18,7 +18,7 @@ FLOORS = {
     "wiring": ["apps", "urls", "__init__"],
     "doors": ["refusals", "views", "admin", "checks", "management"],
     "verbs": ["publishing", "subscribing", "history", "export"],
-    "seams": ["eventlog", "relay", "permissions", "responses"],
+    "seams": ["eventlog", "outbox", "relay", "permissions", "responses"],
     "django": ["conf", "lease", "body", "database", "models"],
     "flow": ["backoff", "readpool", "streams", "tail", "place", "reader", "hub"],
     "values": ["payloads", "events", "positions", "topics", "entries", "ring", "doorbell"],

@@ -64,6 +64,18 @@ def case(text, id, message, database=None, **changed):
 
 BAD = [
     case(
+        "a tick that is one number",
+        "E004",
+        "SSE_TICK: must be None or two numbers of seconds, such as (1.2, 1.6), not 2",
+        SSE_TICK=2,
+    ),
+    case(
+        "a tick that runs backwards",
+        "E004",
+        "SSE_TICK: must be None or two numbers of seconds, such as (1.2, 1.6), not (2, 1)",
+        SSE_TICK=(2, 1),
+    ),
+    case(
         "topics that are a list",
         "E001",
         "SSE_TOPICS: must be a dict of patterns and their options, not ['orders']",

@@ -4,10 +4,12 @@ import asyncio
 
 import pytest
 
-from sse_app.hub import HubOptions
+from sse_app.doorbell import Doorbell
+from sse_app.hub import Hub, HubOptions, hub_of_loop, hubs
 from sse_app.positions import GENESIS
+from sse_app.subscribing import Subscription
 from tests.clock import run
-from tests.world import World
+from tests.world import Deaf, World
 
 NO_TICK = HubOptions(tick=None)
 
@@ -353,6 +355,89 @@ async def test_a_reader_may_come_while_its_topic_is_being_torn_down(world):
         world.publish()
         await settle(2)
     assert client.data == [str(number) for number in range(20)]
+
+
+@world()
+async def test_readers_are_not_starved_while_a_gap_is_repaired_under_load(world):
+    client = world.client()
+    await settle()
+    world.publish(ring=False)
+    world.log.failing = True
+    publishing = asyncio.create_task(publish_steadily(world, every=0.005, count=1000))
+    await settle(1)
+    world.log.failing = False
+    world.log.delay = 0.03
+    await settle(1)
+    assert len(client.data) > 200, "what the repair has found is delivered while the load goes on"
+    await publishing
+    await settle()
+    assert client.data == [str(number) for number in range(1001)]
+
+
+async def publish_steadily(world, every, count):
+    for _ in range(count):
+        world.publish()
+        await asyncio.sleep(every)
+
+
+@world(options=NO_TICK)
+async def test_old_bells_that_come_late_cost_one_read(world):
+    client = world.client()
+    await settle()
+    for _ in range(300):
+        world.publish()
+    await settle()
+    reads = world.log.reads
+    for bell in world.bells[:40]:
+        world.hubs[0].hint(bell)
+    await settle()
+    assert world.log.reads - reads <= 2
+    assert client.data == [str(number) for number in range(300)]
+
+
+@world()
+async def test_keep_alives_keep_their_time_while_another_topic_wakes_the_reader(world):
+    subscription = Subscription(["orders", "ticks"], hub=world.hubs[0])
+    world.log.failing = True  # so that the stream can't begin
+    blocks = subscription.blocks(15)
+    loop = asyncio.get_running_loop()
+    ticking = asyncio.create_task(tick_steadily(world, 60))
+    started = loop.time()
+    assert await anext(blocks) == b":\n"
+    assert loop.time() - started == pytest.approx(15, abs=0.1)
+    await blocks.aclose()
+    await ticking
+
+
+async def tick_steadily(world, seconds):
+    for _ in range(seconds):
+        world.hubs[0].hint(Doorbell("ticks", data="tick"))
+        await asyncio.sleep(1)
+
+
+@world()
+async def test_a_reader_that_is_behind_takes_bounded_batches(world):
+    subscription = Subscription(["orders"], hub=world.hubs[0])
+    blocks = subscription.blocks(15)
+    await anext(blocks)
+    for _ in range(200):
+        world.publish(data="x" * 50_000)
+    sizes = []
+    while sum(sizes) < 200 * 50_000:
+        sizes.append(len(await anext(blocks)))
+    assert max(sizes) <= 256 * 1024
+    await blocks.aclose()
+
+
+@world()
+async def test_the_loop_of_a_closed_hub_gets_another_one(world):
+    make = lambda: Hub(world.log, Deaf())  # noqa: E731
+    first = hub_of_loop(make)
+    await first.close()
+    second = hub_of_loop(make)
+    assert second is not first
+    await second.close()
+    assert hubs() == []
 
 
 # Several topics.

@@ -215,3 +215,18 @@ async def test_users_read_their_own_topic_live():
         await stream.primed()
         await apublish(user_topic(ada), "yours")
         assert (await stream.event()).data == "yours"
+
+
+class ParsingPolicy(TopicPolicy):
+    """Takes names apart, as it may where only declared topics are asked about."""
+
+    def can_publish(self, user, scope, topic):
+        return bool(topic.split(".")[1])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("topic", "status"), [("nosuch", 404), ("-", 400)])
+async def test_a_policy_is_only_asked_about_declared_topics(settings, topic, status):
+    settings.SSE_TOPIC_POLICY = f"{__name__}.ParsingPolicy"
+    answer = await fetch(get_asgi_application(), f"/sse/topics/{topic}/", method="POST", body=b'{"data": 1}')
+    assert answer.status == status

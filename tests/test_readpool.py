@@ -85,3 +85,17 @@ async def test_closing_ends_the_threads_at_rest_and_a_later_call_starts_anew(no_
     assert await pool.run(lambda: 2) == 2
     await poll(lambda: pool._resting)
     pool.close()
+
+
+async def test_an_urgent_call_goes_before_those_that_wait(no_workers):
+    pool = ReadPool(1, idle=0.05)
+    gate, made = threading.Event(), []
+    first = asyncio.ensure_future(pool.run(gate.wait))
+    await asyncio.sleep(0)
+    calls = [asyncio.ensure_future(pool.run(lambda n=n: made.append(n))) for n in range(5)]
+    await asyncio.sleep(0)
+    urgent = asyncio.ensure_future(pool.run(lambda: made.append("urgent"), urgent=True))
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, urgent, *calls)
+    assert made == ["urgent", 0, 1, 2, 3, 4]

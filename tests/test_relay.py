@@ -10,11 +10,12 @@ from channels.layers import InMemoryChannelLayer
 from channels_redis.core import RedisChannelLayer
 from channels_redis.pubsub import RedisPubSubChannelLayer
 
-from sse_app import relay as relay_module
+from sse_app import outbox as outbox_module
 from sse_app.doorbell import Doorbell
 from sse_app.entries import Entry
+from sse_app.outbox import MESSAGE_TYPE, Outbox
 from sse_app.positions import Position
-from sse_app.relay import MESSAGE_TYPE, Outbox, Relay
+from sse_app.relay import Relay
 from sse_app.topics import group_name
 from tests.asgi import poll
 
@@ -87,7 +88,7 @@ async def test_a_process_does_not_hear_its_own_bells_twice(layer):
     heard = []
     relay = Relay(layer(), heard.append)
     await relay.join("orders")
-    await ring(layer(), sender=relay_module.sender_id())
+    await ring(layer(), sender=outbox_module.sender_id())
     await ring(layer(), Doorbell("orders", data="marker"))
     await poll(lambda: heard == [Doorbell("orders", data="marker")])
     await relay.close()
@@ -161,11 +162,11 @@ async def test_a_plain_thread_sends_bells_by_one_lasting_loop(redis_url, setting
             loops.add(outbox._loop)
 
     settings.SSE_CHANNEL_LAYER = "default"
-    original, relay_module.sender_id = relay_module.sender_id, lambda: "another process"
+    original, outbox_module.sender_id = outbox_module.sender_id, lambda: "another process"
     try:
         await asyncio.to_thread(publish)
     finally:
-        relay_module.sender_id = original
+        outbox_module.sender_id = original
     await poll(lambda: len(heard) == 20)
     assert len(loops) == 1
     outbox.flush()
@@ -175,19 +176,96 @@ async def test_a_plain_thread_sends_bells_by_one_lasting_loop(redis_url, setting
 def test_a_forked_process_sends_under_a_name_and_by_a_loop_of_its_own():
     """As Celery's prefork workers do: the thread of the parent does not survive the fork."""
     code = """
-import os, sys, django
+import asyncio, os, sys, django
 django.setup()
-from sse_app import relay
+from sse_app.hub import hubs
+from sse_app.subscribing import get_hub
+streams = asyncio.new_event_loop()
+async def with_a_hub():
+    get_hub()
+streams.run_until_complete(with_a_hub())
+assert hubs()
+from sse_app import outbox
 from sse_app.doorbell import Doorbell
-parent, loop = relay.sender_id(), relay.outbox._own_loop()
+parent, loop = outbox.sender_id(), outbox._outbox._own_loop()
 pid = os.fork()
 if not pid:
-    fresh = relay.sender_id() != parent and relay.outbox._own_loop() is not loop
-    relay.outbox.send(Doorbell("orders", data="x"), None)
-    relay.outbox.flush()
-    os._exit(0 if fresh and not relay.outbox._pending else 1)
+    fresh = hubs() == [] and outbox.sender_id() != parent and outbox._outbox._own_loop() is not loop
+    outbox.send(Doorbell("orders", data="x"), None)
+    outbox._outbox.flush()
+    os._exit(0 if fresh and not outbox._outbox._lines[outbox._outbox._own_loop()]._bells else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "PYTHONDEVMODE": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+async def test_a_join_in_the_very_turn_in_which_a_leave_ends_is_not_forgotten():
+    heard = []
+    layer = InMemoryChannelLayer()
+    relay = Relay(layer, heard.append)
+    await relay.join("orders")
+    for _ in range(20):
+        relay.leave("orders")
+        while relay._settling:
+            await asyncio.sleep(0)
+        await relay.join("orders")
+        assert layer.groups[group_name("orders")]
+    await relay.close()
+
+
+async def test_a_stray_cancellation_does_not_deafen_the_relay():
+    heard = []
+    layer = InMemoryChannelLayer()
+    relay = Relay(layer, heard.append)
+    await relay.join("orders")
+    for task in list(relay._tasks):
+        task.cancel()
+    await asyncio.sleep(0.01)
+    await ring(layer)
+    await poll(lambda: heard == [BELL])
+    await relay.close()
+
+
+async def test_a_burst_of_bells_arrives_whole_and_in_order(redis_url, settings):
+    """All at once they would exhaust the pool of connections: of 1,000 bells 100 were heard."""
+    layer = {"BACKEND": "channels_redis.core.RedisChannelLayer"}
+    settings.CHANNEL_LAYERS = {"default": {**layer, "CONFIG": {"hosts": [redis_url], "capacity": 10000}}}
+    heard = []
+    listening = RedisChannelLayer(hosts=[redis_url], capacity=10000)
+    relay = Relay(listening, heard.append)
+    await relay.join("ticks")
+    outbox = Outbox()
+    original, outbox_module.sender_id = outbox_module.sender_id, lambda: "another process"
+    try:
+        for number in range(1000):
+            outbox.send(Doorbell("ticks", data=str(number)), None)
+    finally:
+        outbox_module.sender_id = original
+    await poll(lambda: len(heard) == 1000)
+    assert [bell.data for bell in heard] == [str(number) for number in range(1000)]
+    await relay.close()
+    await listening.close_pools()
+
+
+class HangingLayer(InMemoryChannelLayer):
+    """A layer whose broker accepts everything and answers nothing."""
+
+    async def group_send(self, group, message):
+        await asyncio.sleep(3600)
+
+
+async def test_a_broker_that_hangs_holds_up_a_bounded_number_of_bells(caplog, monkeypatch):
+    monkeypatch.setattr(outbox_module, "MAX_WAITING_BELLS", 10)
+    monkeypatch.setattr(outbox_module, "channel_layer", HangingLayer)
+    outbox = Outbox()
+    loop = asyncio.get_running_loop()
+    for number in range(100):
+        outbox.send(Doorbell("ticks", data=str(number)), loop)
+    await asyncio.sleep(0.01)
+    line = outbox._line(loop)
+    assert len(line._bells) <= 10
+    assert caplog.text.count("the broker is too slow") == 1
+    line._sending.cancel()
+    await asyncio.wait({line._sending})

@@ -109,3 +109,19 @@ def test_topics_whose_cursor_could_not_be_read_back_are_refused(settings):
     with pytest.raises(TooManyTopics) as refusal:
         Subscription(["x" * 98 + f"{number:02d}" for number in range(32)])
     assert str(refusal.value) == "a cursor of these 32 topics would be too long to be read back"
+
+
+async def test_waiting_for_a_message_may_be_given_up_and_taken_up_again():
+    async with subscribe("orders") as messages:
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(messages), 0.05)
+        await apublish("orders", "at last")
+        assert (await take(messages, 1))[0].data == "at last"
+
+
+async def test_leaving_the_block_ends_an_iteration_elsewhere():
+    async with subscribe("orders") as messages:
+        elsewhere = await started(messages)
+    with pytest.raises(StopAsyncIteration):
+        await elsewhere

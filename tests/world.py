@@ -29,10 +29,13 @@ class CountingLog(MemoryEventLog):
         self.rng = rng
         self.reads = 0
         self.failing = False
+        self.delay = 0
 
     async def _pause(self):
         if self.failing:
             raise OSError("the log is out of reach")
+        if self.delay:
+            await asyncio.sleep(self.delay)
         if self.rng:
             await asyncio.sleep(self.rng.choice([0, 0, 0.001, 0.01, 0.1]))
 

@@ -45,9 +45,10 @@ class Command(BaseCommand):
             raise CommandError("--keep must not be negative")
         age = None if text is None else parse_age(text)
         log = get_event_log()
+        named: list[str] = options["topics"]
+        rules = {topic: self._rule(topic, named=bool(named)) for topic in named or log.topics()}
         total = 0
-        for topic in options["topics"] or log.topics():
-            rule = self._rule(topic, named=bool(options["topics"]))
+        for topic, rule in rules.items():
             if keep is None and age is None and rule is not None:
                 limits = rule.keep, _before(rule.max_age)
             else:
@@ -70,4 +71,7 @@ class Command(BaseCommand):
 
 
 def _before(age: float | None) -> datetime | None:
-    return None if age is None else timezone.now() - timedelta(seconds=age)
+    try:
+        return None if age is None else timezone.now() - timedelta(seconds=age)
+    except OverflowError:  # before all time: nothing is that old
+        return None

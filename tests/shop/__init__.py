@@ -1,0 +1,1 @@
+"""A shop: tables of every kind, to be exported."""
