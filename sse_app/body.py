@@ -5,11 +5,9 @@ starting its source. If the source fails, its exception goes on to the server, w
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
-from functools import cache
-from typing import Any
 
+from sse_app.cut import have_server_cut
 from sse_app.lease import abandoned, release
 from sse_app.streams import aclose
 
@@ -44,7 +42,7 @@ class Body:
         except BaseException as end:  # its failure too, and the cancellation of this request
             await self._close_source()
             if not isinstance(end, (StopAsyncIteration, asyncio.CancelledError)):
-                _have_daphne_cut()
+                have_server_cut()
             raise
 
     async def aclose(self) -> None:
@@ -81,27 +79,3 @@ class Body:
         if not self._closed:
             self._closed = True
             await aclose(self._source)
-
-
-def _have_daphne_cut() -> None:
-    daphne = sys.modules.get("daphne.http_protocol")
-    if daphne is not None:
-        _teach_to_cut(daphne.WebRequest)
-
-
-@cache
-def _teach_to_cut(web_request: Any) -> None:
-    """Have daphne close the connection of an application that fails after its response has begun.
-
-    The others do so. daphne (4.2.3) would try to send an error page, which raises within its check for
-    ended applications and stops that for good: this client and later ones would wait for ever.
-    """
-    send_error_page = web_request.handle_exception
-
-    def handle_exception(request: Any, exception: BaseException) -> None:
-        if not request._response_started:
-            send_error_page(request, exception)
-        elif request.channel is not None:  # over HTTP/2 a stream, whose loss would look like its end
-            getattr(request.channel, "abortConnection", request.channel.loseConnection)()
-
-    web_request.handle_exception = handle_exception

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.http import HttpRequest
@@ -157,11 +157,11 @@ def _parse_limit(text: str) -> int:
 
 def _parse_moment(text: str) -> datetime:
     # A plus sign that was not escaped arrives as a space.
-    moment = None
     try:
         moment = parse_datetime(text.replace(" ", "+")) or parse_datetime(text)
-    except ValueError:
-        pass
-    if moment is None or moment.tzinfo is None:
+        known = moment is not None and moment.tzinfo is not None and moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the first and the last day there are have no time in UTC
+        known = False
+    if not known:
         raise ValueError(f"since: must be a time with its zone, such as 2026-01-31T12:00:00Z, not {text!r}")
-    return moment
+    return known

@@ -20,7 +20,7 @@ FLOORS = {
     "verbs": ["publishing", "subscribing", "history", "export"],
     "seams": ["eventlog", "outbox", "relay", "permissions", "responses"],
     "django": ["conf", "lease", "body", "database", "models"],
-    "flow": ["backoff", "readpool", "streams", "tail", "place", "reader", "hub"],
+    "flow": ["backoff", "cut", "readpool", "streams", "tail", "place", "reader", "hub"],
     "values": ["payloads", "events", "positions", "topics", "entries", "ring", "doorbell"],
 }
 FOREIGN_TO = {"values": {"django", "channels", "asyncio"}, "flow": {"django", "channels"}}

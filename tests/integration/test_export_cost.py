@@ -27,7 +27,7 @@ SELECT '{"x" * 90}' || n, 9.90, NULL
 FROM (WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {ROWS}) SELECT n FROM n) AS n
 """
 
-TESTS = ["test_export", "test_history", "test_trim", "test_publishing"]
+TESTS = ["test_export", "test_trim", "test_publishing"]
 
 
 @pytest.fixture(scope="module")
@@ -203,19 +203,21 @@ def test_a_client_that_leaves_in_the_middle_frees_everything(shop, way):
     until(lambda: shop.held() == idle)
 
 
-def test_exports_and_retention_hold_on_postgresql_too(postgres):
+def test_exports_batches_and_retention_hold_on_postgresql_too(postgres):
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "pytest",
             "-q",
+            "--timeout=30",  # a test that hangs is to be named, before this one is
             "-p",
             "no:cacheprovider",
+            *("-k", "not memory and not bad"),
             *(f"tests/{name}.py" for name in TESTS),
         ],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": f"{postgres}/postgres"},
+        env={**environment(f"{postgres}/postgres"), "PGOPTIONS": "-c synchronous_commit=off"},
         capture_output=True,
         text=True,
     )
