@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_datetime
 from sse_app.conf import conf, topic_rules
 from sse_app.eventlog import get_event_log
 from sse_app.history import NotContinued, history, parse_position
+from sse_app.permissions import User
 from sse_app.publishing import EventTooLarge, apublish
 from sse_app.refusals import Refused, admit_publisher, admit_readers, door, json_line, require_asgi
 from sse_app.responses import EventSourceResponse, NDJSONResponse
@@ -56,16 +57,16 @@ async def export(request: HttpRequest, topic: str) -> HttpResponseBase:
             "after": _parameter(request, "after", lambda text: parse_position(topic, text)),
             "since": _parameter(request, "since", _parse_moment),
             "limit": _parameter(request, "limit", _parse_limit),
-            "event": _parameter(request, "event", str),
+            "event": _parameter(request, "event", _parse_event),
         }
     except ValueError as error:
         raise Refused(400, str(error)) from error
-    await admit_readers(request, [topic])
+    user = await admit_readers(request, [topic])
     try:
         records = await history(topic, **options)
     except NotContinued as error:
         raise Refused(409, error.args[0]) from error
-    return NDJSONResponse(records, request=request, filename=f"{topic}.ndjson")
+    return NDJSONResponse(records, request=request, filename=f"{topic}.ndjson", headers=_privacy(user))
 
 
 @door("GET", "HEAD")
@@ -105,8 +106,13 @@ async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBa
     except ValueError as error:
         raise Refused(400, str(error)) from error
     user = await admit_readers(request, subscription.rules)
-    headers = {"Cache-Control": "no-store, no-transform"} if user.is_authenticated else {}
-    return EventSourceResponse(subscription.blocks(conf.SSE_KEEP_ALIVE), keep_alive=None, headers=headers)
+    blocks = subscription.blocks(conf.SSE_KEEP_ALIVE)
+    return EventSourceResponse(blocks, keep_alive=None, headers=_privacy(user))
+
+
+def _privacy(user: User) -> dict[str, str]:
+    """What a user's own rights have opened is for no cache."""
+    return {"Cache-Control": "no-store, no-transform"} if user.is_authenticated else {}
 
 
 async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
@@ -153,6 +159,12 @@ def _parse_limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 19 and int(text)):
         raise ValueError(f"limit: must be a whole number of at least 1, not {text!r}")
     return int(text)
+
+
+def _parse_event(text: str) -> str:
+    if not text:
+        raise ValueError("event: must not be empty; 'message' stands for events without a name")
+    return text
 
 
 def _parse_moment(text: str) -> datetime:

@@ -305,6 +305,7 @@ BAD = {
     "limit=%D9%A1": no_limit("\N{ARABIC-INDIC DIGIT ONE}"),
     f"limit={'9' * 19}": no_limit("9" * 19),
     "limit=1&since=now": no_time("now"),
+    "event=": "event: must not be empty; 'message' stands for events without a name",
 }
 
 
@@ -429,3 +430,10 @@ async def test_a_program_reads_the_same_records(log):
     assert [record["data"] async for record in records] == ["3"]
     with pytest.raises(NotContinued):
         await history("notifications", after=Position(2, new_tag()))
+
+
+async def test_what_a_user_has_the_right_to_is_for_no_cache():
+    public = await fetch(app, EXPORT)
+    private = await fetch(app, EXPORT, headers=await signed_in())
+    assert public.headers["cache-control"] == "no-cache, no-transform"
+    assert private.headers["cache-control"] == "no-store, no-transform"

@@ -17,7 +17,7 @@ from django.test import override_settings
 from django.urls import path
 
 from sse_app import NDJSONResponse
-from sse_app.body import _teach_to_cut
+from sse_app.cut import _teach_daphne
 from sse_app.export import rows
 from tests.asgi import fetch, poll, request
 from tests.shop.models import Author
@@ -449,7 +449,7 @@ def test_daphne_closes_the_connection_once_the_response_has_begun(started, chann
             channel.done.append("error page")
 
     for _ in range(2):
-        _teach_to_cut(WebRequest)
+        _teach_daphne(WebRequest)
     WebRequest().handle_exception(RuntimeError())
     assert (channel.done if channel else []) == done
 
