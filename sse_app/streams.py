@@ -27,7 +27,29 @@ class _End:
         self.error = error
 
 
-class KeepAlive(Generic[T]):
+class _Pumped(Generic[T]):
+    """A source that runs in one task of its own, the pump."""
+
+    def __init__(self, source: AsyncIterator[T]) -> None:
+        self._source = source
+        self._pump: asyncio.Task[None] | None = None
+
+    async def _run(self) -> None:
+        raise NotImplementedError
+
+    def _start(self) -> None:
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Stop the source and wait until it has cleaned up."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait({self._pump})
+        await aclose(self._source)  # a pump that was never scheduled has not closed it
+
+
+class KeepAlive(_Pumped[T]):
     """The source's items, and ``filler`` whenever ``seconds`` have passed without one.
 
     The source is never cancelled for a filler: it runs in one task of its own, at most one item
@@ -35,18 +57,16 @@ class KeepAlive(Generic[T]):
     """
 
     def __init__(self, source: AsyncIterator[T], seconds: float, filler: T) -> None:
-        self._source = source
+        super().__init__(source)
         self._seconds = seconds
         self._filler = filler
         self._items: asyncio.Queue[T | _End] = asyncio.Queue(maxsize=1)
-        self._pump: asyncio.Task[None] | None = None
 
     def __aiter__(self) -> "KeepAlive[T]":
         return self
 
     async def __anext__(self) -> T:
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._run())
+        self._start()
         try:
             async with asyncio.timeout(self._seconds):
                 item = await self._items.get()
@@ -56,13 +76,6 @@ class KeepAlive(Generic[T]):
             return item
         self._items.put_nowait(item)  # the end stays the end
         raise item.error or StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """Stop the source and wait until it has cleaned up."""
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait({self._pump})
-        await aclose(self._source)  # a pump that was never scheduled has not closed it
 
     async def _run(self) -> None:
         error = await _consume(self._source, self._items.put)
@@ -122,7 +135,7 @@ class Lifetime(Generic[T]):
 BATCH_BYTES = 60 * 1024
 
 
-class Batches:
+class Batches(_Pumped[bytes]):
     """The source's pieces of bytes, joined to batches of about ``size``.
 
     A batch goes out when it is full, or ``seconds`` after its first piece: what is slow to come is not
@@ -130,7 +143,7 @@ class Batches:
     """
 
     def __init__(self, source: AsyncIterator[bytes], size: int = BATCH_BYTES, seconds: float = 0.05) -> None:
-        self._source = source
+        super().__init__(source)
         self._size = size
         self._seconds = seconds
         self._pieces: list[bytes] = []
@@ -139,14 +152,12 @@ class Batches:
         self._full = asyncio.Event()
         self._taken = asyncio.Event()
         self._end: _End | None = None
-        self._pump: asyncio.Task[None] | None = None
 
     def __aiter__(self) -> "Batches":
         return self
 
     async def __anext__(self) -> bytes:
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._run())
+        self._start()
         await self._some.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
@@ -155,13 +166,6 @@ class Batches:
             return self._take()
         assert self._end is not None
         raise self._end.error or StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """Stop the source and wait until it has cleaned up."""
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait({self._pump})
-        await aclose(self._source)
 
     def _take(self) -> bytes:
         batch = b"".join(self._pieces)
