@@ -6,6 +6,8 @@ import io
 import threading
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
@@ -14,6 +16,7 @@ from django.test import override_settings
 from django.urls import path
 
 from sse_app import EventSourceResponse, ServerSentEvent
+from tests.accounts import headers_of
 from tests.asgi import fetch, poll, request
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -135,6 +138,11 @@ async def short(request):
 @view
 def from_a_sync_view(request):
     return EventSourceResponse(Endless.events())
+
+
+@view
+def from_the_admin(request):
+    return admin.site.admin_view(from_a_sync_view)(request)
 
 
 @view
@@ -278,6 +286,14 @@ async def test_head_answers_without_starting_the_stream(app):
 async def test_a_sync_view_may_answer_with_a_stream(app):
     async with request(app, "/from_a_sync_view/") as stream:
         assert (await stream.event()).data == "event 0"
+
+
+async def test_a_view_of_the_admin_site_may_answer_with_a_stream(app):
+    staff = await get_user_model().objects.acreate(username="staff", is_staff=True)
+    headers = await sync_to_async(headers_of)(staff)
+    async with request(app, "/from_the_admin/", headers=headers) as stream:
+        assert (await stream.event()).data == "event 0"
+    assert Endless.started == Endless.ended == 1
 
 
 async def test_a_sync_iterator_is_refused_with_a_word_what_to_do(app):
