@@ -29,7 +29,6 @@ class Relay:
     def __init__(self, layer: BaseChannelLayer | None, hint: Callable[[Doorbell], None]) -> None:
         self._layer = layer
         self._hint = hint
-        self._closed = False
         self._loop = asyncio.get_running_loop()
         self._mailbox: asyncio.Future[str] = self._loop.create_future()
         self._wanted: set[str] = set()
@@ -60,7 +59,6 @@ class Relay:
 
     async def close(self) -> None:
         """Stop listening."""
-        self._closed = True
         tasks = [*self._tasks, *self._settling.values()]
         for task in tasks:
             task.cancel()
@@ -71,7 +69,7 @@ class Relay:
 
         def ended(task: "asyncio.Task[None]") -> None:
             self._tasks.discard(task)
-            if not self._closed and not self._loop.is_closed():
+            if not task.cancelling():  # nobody has asked it to end, as a loop does that shuts down
                 self._keep(run)
 
         task = self._loop.create_task(run())

@@ -168,12 +168,11 @@ def _parse_event(text: str) -> str:
 
 
 def _parse_moment(text: str) -> datetime:
-    # A plus sign that was not escaped arrives as a space.
     try:
+        # A plus sign that was not escaped arrives as a space.
         moment = parse_datetime(text.replace(" ", "+")) or parse_datetime(text)
-        known = moment is not None and moment.tzinfo is not None and moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # the first and the last day there are have no time in UTC
-        known = False
-    if not known:
-        raise ValueError(f"since: must be a time with its zone, such as 2026-01-31T12:00:00Z, not {text!r}")
-    return known
+        if moment is not None and moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day, or one at the ends of time that UTC has not
+        pass
+    raise ValueError(f"since: must be a time with its zone, such as 2026-01-31T12:00:00Z, not {text!r}")

@@ -146,3 +146,10 @@ async def poll(condition, message="the condition did not come true"):
     async with asyncio.timeout(DEADLINE):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def started(messages):
+    """Begin to wait for the first message, and let the subscription reach its topics."""
+    waiting = asyncio.ensure_future(anext(messages))
+    await poll(lambda: messages._primed)
+    return waiting

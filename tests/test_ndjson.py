@@ -2,11 +2,11 @@
 
 import asyncio
 import gc
-import io
 import json
 import zlib
 from datetime import date
 from decimal import Decimal
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -514,14 +514,8 @@ def test_a_queryset_is_an_async_iterable_of_instances_which_have_no_json_form():
 
 def test_wsgi_is_refused_with_a_word_what_to_do():
     with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[]):
-        environ = {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": "/from_a_sync_view/",
-            "SERVER_NAME": "testserver",
-            "SERVER_PORT": "80",
-            "wsgi.input": io.BytesIO(),
-            "wsgi.url_scheme": "http",
-        }
+        environ = {"PATH_INFO": "/from_a_sync_view/"}
+        setup_testing_defaults(environ)
         answer = get_wsgi_application()(environ, lambda status, headers: None)
         with pytest.raises(RuntimeError) as refusal:
             iter(answer)

@@ -16,6 +16,7 @@ from sse_app.eventlog import get_event_log
 from sse_app.models import Event, Topic
 from sse_app.publishing import RESERVED_EVENTS, Outgoing, Published, apublish_many, publish_many
 from sse_app.subscribing import get_hub
+from tests.asgi import started
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,8 +108,7 @@ def test_names_of_the_protocol_are_reserved(name):
 
 async def test_it_counts_the_readers_of_this_process():
     async with subscribe("orders") as first, subscribe(["orders", "ticks"]) as second:
-        waiting = [asyncio.ensure_future(anext(messages)) for messages in (first, second)]
-        await asyncio.sleep(0.05)
+        waiting = [await started(messages) for messages in (first, second)]
         assert (await apublish("orders", 1)).receivers == 2
         assert (await apublish("ticks", 1)).receivers == 1
         await asyncio.wait(waiting)
@@ -364,8 +364,7 @@ async def test_readers_get_a_batch_once_and_in_order(alerts, settings, log):
     settings.SSE_EVENT_LOG = log
     topics = ["orders", "alerts", "ticks"]
     async with asyncio.timeout(20), subscribe(topics) as messages:
-        first = asyncio.ensure_future(anext(messages))
-        await asyncio.sleep(0.05)
+        first = await started(messages)
         published = await apublish_many((topic, number) for number in range(200) for topic in topics)
         await apublish("orders", "end")
         seen = [await first] + [await anext(messages) for _ in range(600)]
@@ -377,8 +376,7 @@ async def test_readers_get_a_batch_once_and_in_order(alerts, settings, log):
 
 async def test_a_reader_of_a_latest_topic_gets_the_last_of_a_batch():
     async with subscribe("config") as messages:
-        first = asyncio.ensure_future(anext(messages))
-        await asyncio.sleep(0.05)
+        first = await started(messages)
         await apublish_many([("config", number) for number in range(10)])
         assert (await first).data == "9"
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-import io
 import threading
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -307,14 +307,8 @@ async def test_a_sync_iterator_is_refused_with_a_word_what_to_do(app):
 
 def test_wsgi_is_refused_with_a_word_what_to_do():
     with override_settings(ROOT_URLCONF=__name__):
-        environ = {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": "/from_a_sync_view/",
-            "SERVER_NAME": "testserver",
-            "SERVER_PORT": "80",
-            "wsgi.input": io.BytesIO(),
-            "wsgi.url_scheme": "http",
-        }
+        environ = {"PATH_INFO": "/from_a_sync_view/"}
+        setup_testing_defaults(environ)
         answer = get_wsgi_application()(environ, lambda status, headers: None)
         with pytest.raises(RuntimeError) as refusal:
             iter(answer)

@@ -8,6 +8,7 @@ import pytest
 from sse_app import IllegalTopic, TooManyTopics, UnknownTopic, apublish, subscribe
 from sse_app.hub import hubs
 from sse_app.subscribing import Subscription
+from tests.asgi import poll, started
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,13 +22,6 @@ def declared(settings):
 async def take(messages, count):
     async with asyncio.timeout(10):
         return [await anext(messages) for _ in range(count)]
-
-
-async def started(messages):
-    """Begin to wait for the first message, and let the subscription reach its topics."""
-    waiting = asyncio.ensure_future(anext(messages))
-    await asyncio.sleep(0.1)
-    return waiting
 
 
 async def test_messages_say_where_they_belong_and_how_to_come_back():
@@ -69,7 +63,7 @@ async def test_resets_and_lags_are_messages_without_a_topic(settings):
         }
         for number in range(5):
             await apublish("ticks", number)
-        await asyncio.sleep(0.05)
+        await poll(lambda: hubs()[0].tails["ticks"].ring.last.seq == 5)
         lagged, *rest = await take(messages, 3)
     assert (lagged.event, json.loads(lagged.data)) == ("lagged", {"topic": "ticks", "missed": 3})
     assert [message.data for message in rest] == ["3", "4"]

@@ -34,7 +34,7 @@ def connections(postgres):
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "daphne"])
-async def test_200_signed_in_streams_hold_few_connections_and_threads(site, postgres, server):
+async def test_an_idle_stream_is_nearly_free_200_hold_few_connections_and_threads(site, postgres, server):
     process = await asyncio.to_thread(site.serve, server)
     server_threads = psutil.Process(process.child.pid).num_threads
     admin = await asyncio.to_thread(process.sign_in)
