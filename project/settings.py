@@ -70,9 +70,19 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
     }
 
-REDIS_URL = env.str("REDIS_URL", "")
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# A URL, or as JSON any other form in which channels-redis takes a host, for example Sentinels.
+REDIS_URL = _value(env.str("REDIS_URL", ""))
 CHANNEL_LAYERS: dict[str, Any] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 if REDIS_URL:
+    SSE_REDIS = REDIS_URL
     CHANNEL_LAYERS["default"] = {
         "BACKEND": env.str("DEMO_CHANNEL_LAYER", "channels_redis.pubsub.RedisPubSubChannelLayer"),
         "CONFIG": {"hosts": [REDIS_URL]},
@@ -85,15 +95,6 @@ SSE_TOPICS: dict[str, dict[str, Any]] = {
     "demo.{name}": {"kind": "ephemeral"},
 }
 SSE_TOPIC_POLICY = "project.policy.DemoPolicy"
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 # Any setting of the app by its own name: JSON, or else text.
 globals().update({name: _value(text) for name, text in os.environ.items() if name.startswith("SSE_")})
 

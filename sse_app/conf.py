@@ -24,7 +24,7 @@ class Settings:
 
     @property
     def SSE_EVENT_LOG(self) -> str:
-        """Dotted path of the event log, or "orm" or "memory"; the ORM is atomic with your data."""
+        """Dotted path of the event log, or "orm", "redis" or "memory"; the ORM is atomic with your data."""
         return getattr(settings, "SSE_EVENT_LOG", "orm")
 
     @property
@@ -81,6 +81,26 @@ class Settings:
     def SSE_MEMORY_LOG_ENTRIES(self) -> int:
         """Events of one topic that the memory log keeps."""
         return getattr(settings, "SSE_MEMORY_LOG_ENTRIES", 1000)
+
+    @property
+    def SSE_REDIS(self) -> str | tuple[str, int] | Mapping[str, Any]:
+        """Where the Redis log is, in any form that channels-redis takes as a host, or a cluster."""
+        return getattr(settings, "SSE_REDIS", "redis://localhost:6379/0")
+
+    @property
+    def SSE_REDIS_PREFIX(self) -> str:
+        """What the Redis log's keys begin with; sites that share a Redis need one each."""
+        return getattr(settings, "SSE_REDIS_PREFIX", "sse")
+
+    @property
+    def SSE_REDIS_LOG_ENTRIES(self) -> int:
+        """Events of one topic that the Redis log keeps, unless the topic's ``keep`` says otherwise."""
+        return getattr(settings, "SSE_REDIS_LOG_ENTRIES", 10_000)
+
+    @property
+    def SSE_IDEMPOTENCY_WINDOW(self) -> float:
+        """Seconds for which an idempotency key is known; a day outlasts most queues' retries."""
+        return getattr(settings, "SSE_IDEMPOTENCY_WINDOW", 86400.0)
 
     @property
     def SSE_CONTENT_ENCODING(self) -> str:

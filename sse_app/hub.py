@@ -2,8 +2,9 @@
 
 Starting a tail goes: register it here, so that bells for it are kept; join its group on the channel
 layer; ask the log for its head; handle what came meanwhile. From then on the *tick* asks the log for
-the heads of all tails every 1.2 to 1.6 seconds. It bounds how long a lost bell can hide an event,
-and it is the whole transport between processes that share no broker.
+the heads of all tails every 1.2 to 1.6 seconds, and twice a second while the broker is down. It
+bounds how long a lost bell can hide an event, and it is the whole transport between processes that
+share no broker.
 """
 
 import asyncio
@@ -28,10 +29,14 @@ T = TypeVar("T")
 # Starts that fall together share one query.
 GATHER_SECONDS = 0.02
 JOIN_SECONDS = 1.0
+# While no bells come the tick is all there is.
+TICK_WHILE_DOWN = (0.4, 0.5)
 
 
 class Membership(Protocol):
     """The part of a relay that the hub needs: hearing the bells of a topic."""
+
+    down: bool  # bells are known not to come
 
     async def join(self, topic: str) -> None:
         """Want the topic's bells; return once they come."""
@@ -41,6 +46,9 @@ class Membership(Protocol):
 
     def renew(self, topic: str) -> None:
         """Join again: bells seem to be missing."""
+
+    def probe(self) -> None:
+        """Find out whether bells come; the answer shows in ``down``."""
 
     async def close(self) -> None:
         """Stop hearing anything."""
@@ -153,7 +161,9 @@ class Hub:
         if self.options.tick is None:
             return
         while True:
-            await asyncio.sleep(random.uniform(*self.options.tick))
+            tick = TICK_WHILE_DOWN if self.membership.down else self.options.tick
+            await asyncio.sleep(random.uniform(*tick))
+            self.membership.probe()
             self._drop_idle()
             await insist(self._compare_heads, "reading heads of the log")
 

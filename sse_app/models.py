@@ -54,6 +54,25 @@ class Event(models.Model):
         return f"{self.seq}-{self.tag}"
 
 
+class IdempotencyKey(models.Model):
+    """The name that a publisher gave to an event, so that a retry does not publish it twice."""
+
+    topic = models.ForeignKey(Topic, on_delete=models.CASCADE, related_name="keys", verbose_name=_("topic"))
+    key = models.CharField(_("key"), max_length=200)
+    seq = models.BigIntegerField(_("number"))
+    tag = models.CharField(_("tag"), max_length=8)
+    prev = models.CharField(_("previous tag"), max_length=8)
+    created_at = models.DateTimeField(_("time"), auto_now_add=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
+        constraints = [models.UniqueConstraint(fields=["topic", "key"], name="sse_idempotency_key")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
 def validate_topic(name: str) -> None:
     """Refuse a topic that is illegal or not declared."""
     try:

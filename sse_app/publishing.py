@@ -10,9 +10,8 @@ from django.db import transaction
 from sse_app import outbox
 from sse_app.conf import conf, topic_rules
 from sse_app.doorbell import Doorbell
-from sse_app.entries import Entry
 from sse_app.eventlog import get_event_log
-from sse_app.eventlog.base import EventLog
+from sse_app.eventlog.base import Draft, EventLog, Receipt
 from sse_app.events import ServerSentEvent
 from sse_app.hub import hubs
 from sse_app.payloads import to_text
@@ -23,6 +22,7 @@ from sse_app.topics import TopicKind
 RESERVED_EVENTS = frozenset({"cursor", "reset", "lagged", "shutdown", "closed", "open", "error"})
 # What the log has room for.
 MAX_EVENT_NAME = 100
+MAX_IDEMPOTENCY_KEY = 200
 
 
 class EventTooLarge(ValueError):
@@ -55,29 +55,36 @@ class Outgoing:
     topic: str
     data: Any
     event: str | None = None
+    idempotency_key: str | None = None
 
 
-def publish(topic: str, data: Any, *, event: str | None = None) -> Published:
+def publish(
+    topic: str, data: Any, *, event: str | None = None, idempotency_key: str | None = None
+) -> Published:
     """Send an event to everyone who reads the topic, once the current transaction commits.
 
     ``data``: a str as it is, UTF-8 bytes, or anything JSON can carry. With the ORM log the event
-    exists if and only if the transaction commits. Raises IllegalTopic, UnknownTopic, EventTooLarge,
-    or ValueError for a reserved event name or data without a JSON form; nothing is sent then.
+    exists if and only if the transaction commits. A second publish with the same ``idempotency_key``
+    (1 to 200 characters) to the same topic within ``SSE_IDEMPOTENCY_WINDOW`` sends nothing and gives
+    the position of the first. Raises IllegalTopic, UnknownTopic, EventTooLarge, or ValueError for a
+    reserved event name, an unusable key or data without a JSON form; nothing is sent then.
     """
-    return publish_many([Outgoing(topic, data, event)])[0]
+    return publish_many([Outgoing(topic, data, event, idempotency_key)])[0]
 
 
-async def apublish(topic: str, data: Any, *, event: str | None = None) -> Published:
+async def apublish(
+    topic: str, data: Any, *, event: str | None = None, idempotency_key: str | None = None
+) -> Published:
     """Do what ``publish`` does, from asynchronous code."""
-    return await sync_to_async(publish)(topic, data, event=event)
+    return await sync_to_async(publish)(topic, data, event=event, idempotency_key=idempotency_key)
 
 
 def publish_many(events: Iterable[Outgoing | tuple[Any, ...]]) -> list[Published]:
-    """Send many events: ``Outgoing(topic, data, event)``, or tuples of the same; answer in their order.
+    """Send many events: ``Outgoing``, or tuples of (topic, data, event, key); answer in their order.
 
     Each topic gets one append to the log and one doorbell. With the ORM log they are sent all or
-    none; topics are locked in the order of their names. Raises what ``publish`` raises; nothing is
-    sent then.
+    none, and topics are locked in the order of their names; the others append to each topic all or
+    none. Raises what ``publish`` raises; nothing is sent then.
     """
     batch = _Batch([item if isinstance(item, Outgoing) else Outgoing(*item) for item in events])
     log = get_event_log()
@@ -105,10 +112,10 @@ class _Batch:
     def __init__(self, events: Sequence[Outgoing]) -> None:
         self._topics = [event.topic for event in events]
         self._kinds = {topic: topic_rules().rule(topic).kind for topic in self._topics}
-        self._events: dict[str, list[tuple[str | None, str]]] = {}
+        self._drafts: dict[str, list[Draft]] = {}
         for event in events:
-            self._events.setdefault(event.topic, []).append(_checked(event.event, event.data))
-        self._entries: dict[str, list[Entry]] = {}
+            self._drafts.setdefault(event.topic, []).append(_checked(event, self._kinds[event.topic]))
+        self._receipts: dict[str, list[Receipt]] = {}
 
     @property
     def is_logged(self) -> bool:
@@ -121,16 +128,19 @@ class _Batch:
         self.ring()
 
     def append(self, log: EventLog) -> None:
-        """Append to the log, always in the same order of topics, lest two batches deadlock."""
-        for topic in sorted(self._events):
-            if self._kinds[topic] is not TopicKind.EPHEMERAL:
-                keep_one = self._kinds[topic] is TopicKind.LATEST
-                self._entries[topic] = log.append_many(topic, self._events[topic], keep_one=keep_one)
+        """Append to the log."""
+        logged = {
+            topic: drafts
+            for topic, drafts in self._drafts.items()
+            if self._kinds[topic] is not TopicKind.EPHEMERAL
+        }
+        latest = {topic for topic, kind in self._kinds.items() if kind is TopicKind.LATEST}
+        self._receipts = log.append_batches(logged, keep_one=latest)
 
     def ring(self) -> None:
         """Tell this process's hubs directly, and the other processes over the channel layer."""
         here = hubs()
-        for topic in self._events:
+        for topic in self._drafts:
             for bell in self._bells(topic):
                 for hub in here:
                     hub.ring(bell)
@@ -138,8 +148,8 @@ class _Batch:
 
     def published(self) -> list[Published]:
         """Say what became of each event, in the order in which they came."""
-        positions = {topic: iter(entries) for topic, entries in self._entries.items()}
-        receivers = {topic: sum(hub.count(topic) for hub in hubs()) for topic in self._events}
+        positions = {topic: iter(receipts) for topic, receipts in self._receipts.items()}
+        receivers = {topic: sum(hub.count(topic) for hub in hubs()) for topic in self._drafts}
         return [
             Published(
                 topic, next(positions[topic]).position if topic in positions else None, receivers[topic]
@@ -148,18 +158,20 @@ class _Batch:
         ]
 
     def _bells(self, topic: str) -> Iterator[Doorbell]:
-        entries = self._entries.get(topic)
-        if entries is None:
-            yield from (Doorbell(topic, event=name, data=data) for name, data in self._events[topic])
-        elif len(entries) == 1:
-            yield Doorbell.of(entries[0])
-        else:  # the readers' processes fetch a batch from the log
-            yield Doorbell(topic, entries[-1].position, entries[-1].prev)
+        receipts = self._receipts.get(topic)
+        if receipts is None:
+            yield from (Doorbell(topic, event=draft.event, data=draft.data) for draft in self._drafts[topic])
+        elif len(receipts) == 1 and receipts[0].entry is not None:
+            yield Doorbell.of(receipts[0].entry)
+        else:  # the readers' processes fetch from the log a batch, and what an earlier try has appended
+            last = max(receipts, key=lambda receipt: receipt.position.seq)
+            yield Doorbell(topic, last.position, last.prev)
 
 
-def _checked(event: str | None, data: Any) -> tuple[str | None, str]:
-    name = _checked_name(event)
-    text = to_text(data)
+def _checked(outgoing: Outgoing, kind: TopicKind) -> Draft:
+    name = _checked_name(outgoing.event)
+    key = _checked_key(outgoing, kind)
+    text = to_text(outgoing.data)
     if "\0" in text:
         raise ValueError("data: must not contain NUL, which PostgreSQL can't keep; JSON escapes it")
     size = len(text.encode())
@@ -167,7 +179,7 @@ def _checked(event: str | None, data: Any) -> tuple[str | None, str]:
         raise EventTooLarge(
             f"data: {size} bytes are more than the {conf.SSE_MAX_EVENT_BYTES} of SSE_MAX_EVENT_BYTES"
         )
-    return name, text
+    return Draft(name, text, key)
 
 
 def _checked_name(event: str | None) -> str | None:
@@ -180,6 +192,19 @@ def _checked_name(event: str | None) -> str | None:
     if name is not None and len(name) > MAX_EVENT_NAME:
         raise ValueError(f"event: must have at most {MAX_EVENT_NAME} characters, not {len(name)}")
     return name
+
+
+def _checked_key(outgoing: Outgoing, kind: TopicKind) -> str | None:
+    key: Any = outgoing.idempotency_key
+    if key is None:
+        return None
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_IDEMPOTENCY_KEY or not key.isprintable():
+        raise ValueError(
+            f"idempotency_key: must be 1 to {MAX_IDEMPOTENCY_KEY} printable characters, not {key!r:.60}"
+        )
+    if kind is TopicKind.EPHEMERAL:
+        raise ValueError(f"idempotency_key: {outgoing.topic!r} is ephemeral, nothing remembers it")
+    return str(key)
 
 
 def _on_commit(call: Any, alias: str | None) -> None:

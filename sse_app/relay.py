@@ -3,6 +3,10 @@
 Each process has one mailbox on the channel layer, whatever the number of its streams, and is a member
 of one group per topic that is read in it. What the layer loses, the tick and the log make good: so
 nothing here is acknowledged, and publishing never waits for the broker.
+
+A broker that is gone shows in failing calls; one that hangs, or a connection that is only half open,
+shows in nothing at all. So the mailbox gets a message from its own process with each tick, an *echo*;
+while the echoes do not come back the relay is ``down``, and the hub ticks faster.
 """
 
 import asyncio
@@ -14,13 +18,15 @@ from channels.layers import BaseChannelLayer
 
 from sse_app.backoff import insist
 from sse_app.doorbell import Doorbell
-from sse_app.outbox import sender_id
+from sse_app.outbox import SEND_SECONDS, sender_id
 from sse_app.topics import group_name
 
 logger = logging.getLogger("sse_app")
 
 # Layers forget members after a day; a renewal costs one command per topic.
 RENEW_SECONDS = 3600.0
+ECHO_TYPE = "sse.echo"
+MAX_UNANSWERED_ECHOES = 2
 
 
 class Relay:
@@ -35,6 +41,9 @@ class Relay:
         self._member: set[str] = set()
         self._settling: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unanswered = 0
+        self._echo: asyncio.Task[None] | None = None
+        self.down = False
         if layer is not None:
             self._keep(lambda: self._listen(layer))
             self._keep(self._renew_all)
@@ -57,9 +66,19 @@ class Relay:
         if self._layer is not None:
             self._settle(topic)
 
+    def probe(self) -> None:
+        """Find out whether the broker still carries anything, unless nothing is wanted of it."""
+        if self._layer is None or not self._wanted:
+            return
+        self._unanswered += 1
+        if self._unanswered > MAX_UNANSWERED_ECHOES:
+            self._set_down(True)
+        if self._echo is None or self._echo.done():
+            self._echo = self._loop.create_task(self._send_echo(self._layer))
+
     async def close(self) -> None:
         """Stop listening."""
-        tasks = [*self._tasks, *self._settling.values()]
+        tasks = [*self._tasks, *self._settling.values(), *([self._echo] if self._echo else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -84,7 +103,30 @@ class Relay:
             message = await insist(lambda: layer.receive(mailbox), "receiving doorbells")
             self._take(message)
 
+    async def _send_echo(self, layer: BaseChannelLayer) -> None:
+        mailbox = await asyncio.shield(self._mailbox)
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await layer.send(mailbox, {"type": ECHO_TYPE})
+        except Exception:  # the log of the first failed call says more than this one's could
+            self._set_down(True)
+
+    def _set_down(self, down: bool) -> None:
+        if down == self.down:
+            return
+        self.down = down
+        if down:
+            logger.warning("the channel layer carries nothing: events of other processes come by the tick")
+            return
+        logger.info("the channel layer carries doorbells again")
+        for topic in self._wanted:  # a broker that was restarted knows no members
+            self.renew(topic)
+
     def _take(self, message: dict[str, Any]) -> None:
+        if message.get("type") == ECHO_TYPE:
+            self._unanswered = 0
+            self._set_down(False)
+            return
         if message.get("sender") == sender_id():
             return  # its own hubs have heard it already
         try:

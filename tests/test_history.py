@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from sse_app import publish
 from sse_app.eventlog import get_event_log
-from sse_app.eventlog.base import new_tag
+from sse_app.eventlog.base import Draft, new_tag
 from sse_app.eventlog.orm import ORMEventLog
 from sse_app.history import NotContinued, history
 from sse_app.models import Event, Topic
@@ -385,7 +385,7 @@ def wipe():
     Event.objects.all().delete()
     Topic.objects.all().delete()
     log = ORMEventLog()
-    log.append_many("notifications", [(None, "another past")] * (3 * PAGE), keep_one=False)
+    log.append_many("notifications", [Draft(None, "another past")] * (3 * PAGE), keep_one=False)
 
 
 async def test_a_log_that_was_replaced_fails_an_export():

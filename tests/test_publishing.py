@@ -313,7 +313,7 @@ BAD_ITEMS = {
     "too large": (("orders", "x" * 65_537), EventTooLarge),
     "bad ephemeral event": (("ticks", b"\xff"), ValueError),
     "no data": (("orders",), TypeError),
-    "too much": (("orders", 1, None, 2), TypeError),
+    "too much": (("orders", 1, None, None, 2), TypeError),
 }
 
 

@@ -70,6 +70,8 @@ class CountingLog(MemoryEventLog):
 class Deaf:
     """The membership of a process whose bells the world delivers itself."""
 
+    down = False
+
     async def join(self, topic):
         """Join at once."""
 
@@ -78,6 +80,9 @@ class Deaf:
 
     def renew(self, topic):
         """Nothing to renew."""
+
+    def probe(self):
+        """Nothing to find out."""
 
     async def close(self):
         """Nothing to close."""

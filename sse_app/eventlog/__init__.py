@@ -9,6 +9,7 @@ from sse_app.eventlog.base import EventLog
 
 NAMES = {
     "orm": "sse_app.eventlog.orm.ORMEventLog",
+    "redis": "sse_app.eventlog.redis.RedisEventLog",
     "memory": "sse_app.eventlog.memory.MemoryEventLog",
 }
 

@@ -9,19 +9,36 @@ What a log must keep
     random tag and stores the entry, whose ``prev`` is the tag before, in one atomic step. The head
     outlives the entries; only the oldest entries may be removed. A ``latest`` topic keeps one.
     ``read`` gives head and entries as one snapshot.
+
+Appending once
+    A draft with a ``key`` is appended once within ``SSE_IDEMPOTENCY_WINDOW``, however often and by
+    however many processes at the same time it is tried: the others get the position of the first.
 """
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from sse_app.entries import Entry, Page
 from sse_app.positions import Position
 
-# Names and data of events to append.
-Events = Sequence[tuple[str | None, str]]
+
+class Draft(NamedTuple):
+    """An event to append; ``key`` names it where it must not be appended twice."""
+
+    event: str | None
+    data: str
+    key: str | None = None
+
+
+class Receipt(NamedTuple):
+    """Where a draft stands in the log; ``entry`` is None if an earlier append has put it there."""
+
+    position: Position
+    prev: str
+    entry: Entry | None
 
 
 def new_tag() -> str:
@@ -41,15 +58,33 @@ class EventLog(ABC):
         return None
 
     @abstractmethod
-    def append_many(self, topic: str, events: Events, *, keep_one: bool) -> list[Entry]:
-        """Append events, all or none; ``keep_one`` removes all but the last.
+    def append_many(self, topic: str, drafts: Sequence[Draft], *, keep_one: bool) -> list[Receipt]:
+        """Append to one topic, all or none; ``keep_one`` removes all but the last.
 
-        From any thread without a running loop. There is at least one event.
+        From any thread without a running loop. There is at least one draft.
         """
 
-    def append(self, topic: str, event: str | None, data: str, *, keep_one: bool) -> Entry:
-        """Append one event."""
-        return self.append_many(topic, [(event, data)], keep_one=keep_one)[0]
+    def append_batches(
+        self, batches: Mapping[str, Sequence[Draft]], keep_one: Collection[str]
+    ) -> dict[str, list[Receipt]]:
+        """Append to some topics, always in the same order, lest two callers deadlock.
+
+        ``keep_one`` names those of which only the last event stays.
+        """
+        return {
+            topic: self.append_many(topic, batches[topic], keep_one=topic in keep_one)
+            for topic in sorted(batches)
+        }
+
+    def append(self, topic: str, event: str | None, data: str, *, keep_one: bool = False) -> Entry:
+        """Append one event that has no key."""
+        entry = self.append_many(topic, [Draft(event, data)], keep_one=keep_one)[0].entry
+        assert entry is not None
+        return entry
+
+    @abstractmethod
+    def heads_now(self, topics: Sequence[str]) -> Mapping[str, Position]:
+        """Read heads from a thread without a running loop, as the caller's transaction sees them."""
 
     @abstractmethod
     def topics(self) -> list[str]:
@@ -81,3 +116,33 @@ class EventLog(ABC):
     @abstractmethod
     async def check(self) -> None:
         """Raise where the log is out of reach."""
+
+
+def unknown(drafts: Iterable[Draft], known: Mapping[str, Receipt]) -> list[Draft]:
+    """Give the drafts that are to be appended: those whose key is new, and each key once."""
+    seen = set(known)
+    fresh = []
+    for draft in drafts:
+        if draft.key is None or draft.key not in seen:
+            fresh.append(draft)
+        if draft.key is not None:
+            seen.add(draft.key)
+    return fresh
+
+
+def receipts(
+    drafts: Iterable[Draft], known: Mapping[str, Receipt], entries: Iterable[Entry]
+) -> list[Receipt]:
+    """Give the receipt of each draft; ``entries`` are those of the unknown ones."""
+    known = dict(known)
+    appended = iter(entries)
+    given = []
+    for draft in drafts:
+        receipt = known.get(draft.key) if draft.key is not None else None
+        if receipt is None:
+            entry = next(appended)
+            receipt = Receipt(entry.position, entry.prev, entry)
+            if draft.key is not None:
+                known[draft.key] = receipt._replace(entry=None)
+        given.append(receipt)
+    return given

@@ -3,13 +3,13 @@
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.utils import timezone
 
 from sse_app.conf import conf
 from sse_app.entries import Entry, Page
-from sse_app.eventlog.base import EventLog, Events, new_tag
+from sse_app.eventlog.base import Draft, EventLog, Receipt, new_tag, receipts, unknown
 from sse_app.positions import GENESIS, Position
 
 
@@ -20,23 +20,45 @@ class MemoryEventLog(EventLog):
         self._lock = threading.Lock()
         self._heads: dict[str, Position] = {}
         self._entries: dict[str, deque[Entry]] = {}
+        self._keys: dict[str, dict[str, tuple[datetime, Receipt]]] = {}
 
-    def append_many(self, topic: str, events: Events, *, keep_one: bool) -> list[Entry]:
+    def append_many(self, topic: str, drafts: Sequence[Draft], *, keep_one: bool) -> list[Receipt]:
         """Append events."""
         with self._lock:
+            known = self._known(topic)
+            appended = [self._append(topic, draft) for draft in unknown(drafts, known)]
             kept = self._entries.setdefault(topic, deque(maxlen=conf.SSE_MEMORY_LOG_ENTRIES))
-            appended = [self._append(topic, event, data) for event, data in events]
-            if keep_one:
+            if keep_one and appended:
                 kept.clear()
             kept.extend(appended[-1:] if keep_one else appended)
-            return appended
+            given = receipts(drafts, known, appended)
+            self._remember(topic, drafts, given)
+            return given
 
-    def _append(self, topic: str, event: str | None, data: str) -> Entry:
+    def _append(self, topic: str, draft: Draft) -> Entry:
         head = self._heads.get(topic, GENESIS)
         position = Position(head.seq + 1, new_tag())
-        entry = Entry(topic, position, head.tag, event, data, timezone.now())
+        entry = Entry(topic, position, head.tag, draft.event, draft.data, timezone.now())
         self._heads[topic] = entry.position
         return entry
+
+    def _known(self, topic: str) -> dict[str, Receipt]:
+        """Give what is known by its key, and forget what the window has passed."""
+        keys = self._keys.setdefault(topic, {})
+        before = timezone.now() - timedelta(seconds=conf.SSE_IDEMPOTENCY_WINDOW)
+        for key in [key for key, (moment, _) in keys.items() if moment < before]:
+            del keys[key]
+        return {key: receipt for key, (_, receipt) in keys.items()}
+
+    def _remember(self, topic: str, drafts: Sequence[Draft], given: Sequence[Receipt]) -> None:
+        for draft, receipt in zip(drafts, given, strict=True):
+            if draft.key is not None:
+                self._keys[topic].setdefault(draft.key, (timezone.now(), receipt._replace(entry=None)))
+
+    def heads_now(self, topics: Sequence[str]) -> Mapping[str, Position]:
+        """Read the heads."""
+        with self._lock:
+            return {topic: self._heads[topic] for topic in topics if topic in self._heads}
 
     async def read(self, topic: str, from_seq: int, limit: int, *, urgent: bool = False) -> Page:
         """Read head and entries."""
@@ -48,8 +70,7 @@ class MemoryEventLog(EventLog):
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, Position]:
         """Read the heads."""
-        with self._lock:
-            return {topic: self._heads[topic] for topic in topics if topic in self._heads}
+        return self.heads_now(topics)
 
     async def first_since(self, topic: str, moment: datetime) -> int:
         """Look for the entry."""
@@ -84,3 +105,4 @@ class MemoryEventLog(EventLog):
         with self._lock:
             self._heads.clear()
             self._entries.clear()
+            self._keys.clear()

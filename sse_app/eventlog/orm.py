@@ -1,15 +1,18 @@
 """The ORM log: events are rows, and an append is part of the caller's transaction."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import router, transaction
-from django.db.models import F, FilteredRelation, Q, Subquery
+from django.db.models import F, FilteredRelation, Q, QuerySet, Subquery
+from django.utils import timezone
 
 from sse_app import database
+from sse_app.conf import conf
 from sse_app.entries import Entry, Page
-from sse_app.eventlog.base import EventLog, Events, new_tag
-from sse_app.models import Event, Topic
+from sse_app.eventlog.base import Draft, EventLog, Receipt, new_tag, receipts, unknown
+from sse_app.models import Event, IdempotencyKey, Topic
 from sse_app.positions import GENESIS, Position
 
 ENTRY = ("seq", "tag", "prev", "event", "data", "created_at")
@@ -28,21 +31,27 @@ class ORMEventLog(EventLog):
         """The database that is written: a replica that lags would look like a log rewound."""
         return router.db_for_write(Event)
 
-    def append_many(self, topic: str, events: Events, *, keep_one: bool) -> list[Entry]:
+    def append_many(self, topic: str, drafts: Sequence[Draft], *, keep_one: bool) -> list[Receipt]:
         """Append events; they exist if and only if the caller's transaction commits."""
-        tags = [new_tag() for _ in events]
         with transaction.atomic(using=self.alias, savepoint=False):
-            row = self._move_head(topic, len(events), tags[-1])
-            first = row.seq - len(events) + 1
-            positions = [Position(first + index, tag) for index, tag in enumerate(tags)]
-            prevs = [row.prev, *tags]
-            entries = [
-                Entry(topic, position, prev, event, data)
-                for position, prev, (event, data) in zip(positions, prevs, events, strict=False)
-            ]
-            self._insert(row, entries[-1:] if keep_one else entries)
-            if keep_one:
-                row.events.using(self.alias).filter(seq__lt=row.seq).delete()
+            known = self._known(topic, drafts)
+            fresh = unknown(drafts, known)
+            entries = self._append(topic, fresh, keep_one=keep_one) if fresh else []
+            given = receipts(drafts, known, entries)
+            self._remember(topic, drafts, given)
+        return given
+
+    def _append(self, topic: str, drafts: Sequence[Draft], *, keep_one: bool) -> list[Entry]:
+        tags = [new_tag() for _ in drafts]
+        row = self._move_head(topic, len(drafts), tags[-1])
+        first = row.seq - len(drafts) + 1
+        entries = [
+            Entry(topic, Position(first + index, tag), prev, draft.event, draft.data)
+            for index, (tag, prev, draft) in enumerate(zip(tags, [row.prev, *tags], drafts, strict=False))
+        ]
+        self._insert(row, entries[-1:] if keep_one else entries)
+        if keep_one:
+            row.events.using(self.alias).filter(seq__lt=row.seq).delete()
         return entries
 
     def _insert(self, row: Topic, entries: Sequence[Entry]) -> None:
@@ -63,19 +72,52 @@ class ORMEventLog(EventLog):
 
     def _move_head(self, topic: str, by: int, tag: str) -> Topic:
         """Move the head first and read it then: the update takes the lock that makes this safe."""
+        return self._update(topic, prev=F("tag"), tag=tag, seq=F("seq") + by)
+
+    def _update(self, topic: str, **changes: Any) -> Topic:
         row = Topic.objects.using(self.alias).filter(name=topic)
-        moved = {"prev": F("tag"), "tag": tag, "seq": F("seq") + by}
-        if not row.update(**moved):
+        if not row.update(**changes):
             Topic.objects.using(self.alias).get_or_create(name=topic)
-            row.update(**moved)
+            row.update(**changes)
         return row.get()
+
+    def _known(self, topic: str, drafts: Sequence[Draft]) -> dict[str, Receipt]:
+        """Look up keys under the lock of the head, so that no two transactions miss each other's."""
+        keys = [draft.key for draft in drafts if draft.key is not None]
+        if not keys:
+            return {}
+        self._update(topic, seq=F("seq"))
+        rows = self._keys(topic).filter(key__in=keys, created_at__gte=_window_start())
+        return {
+            key: Receipt(Position(seq, tag), prev, None)
+            for key, seq, tag, prev in rows.values_list("key", "seq", "tag", "prev")
+        }
+
+    def _remember(self, topic: str, drafts: Sequence[Draft], given: Sequence[Receipt]) -> None:
+        new = {
+            draft.key: receipt
+            for draft, receipt in zip(drafts, given, strict=True)
+            if draft.key is not None and receipt.entry is not None
+        }
+        if not new:
+            return
+        row = Topic.objects.using(self.alias).get(name=topic)
+        self._keys(topic).filter(key__in=new).delete()  # those that the window has passed
+        IdempotencyKey.objects.using(self.alias).bulk_create(
+            IdempotencyKey(topic=row, key=key, seq=at.position.seq, tag=at.position.tag, prev=at.prev)
+            for key, at in new.items()
+        )
+
+    def _keys(self, topic: str) -> QuerySet[IdempotencyKey]:
+        return IdempotencyKey.objects.using(self.alias).filter(topic__name=topic)
 
     def topics(self) -> list[str]:
         """Give the names of all topics."""
         return list(Topic.objects.using(self.alias).order_by("name").values_list("name", flat=True))
 
     def trim(self, topic: str, *, keep: int | None, before: datetime | None) -> int:
-        """Remove the oldest entries, in short transactions that hold no lock on the head."""
+        """Remove the oldest entries, in short transactions that hold no lock on the head; and old keys."""
+        self._keys(topic).filter(created_at__lt=_window_start()).delete()
         head = Topic.objects.using(self.alias).filter(name=topic).first()
         events = Event.objects.using(self.alias).filter(topic=head).order_by("seq")
         oldest = events.values_list("seq", flat=True).first()
@@ -97,7 +139,11 @@ class ORMEventLog(EventLog):
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, Position]:
         """Read the heads, 500 at a time."""
-        return await database.read(lambda: dict(self._heads(topics)), urgent=True)
+        return await database.read(lambda: self.heads_now(topics), urgent=True)
+
+    def heads_now(self, topics: Sequence[str]) -> Mapping[str, Position]:
+        """Read the heads on the caller's own connection."""
+        return dict(self._heads(topics))
 
     async def first_since(self, topic: str, moment: datetime) -> int:
         """Look for the entry in one statement."""
@@ -139,3 +185,7 @@ class ORMEventLog(EventLog):
             rows = Topic.objects.using(self.alias).filter(name__in=names)
             for name, seq, tag in rows.values_list("name", "seq", "tag"):
                 yield name, Position(seq, tag)
+
+
+def _window_start() -> datetime:
+    return timezone.now() - timedelta(seconds=conf.SSE_IDEMPOTENCY_WINDOW)
