@@ -12,10 +12,12 @@ from sse_app.publishing import (
     publish_many,
 )
 from sse_app.responses import EventSourceResponse, NDJSONResponse
-from sse_app.subscribing import Message, Subscription, TooManyTopics, subscribe
+from sse_app.subscribing import EARLIEST, acurrent_cursor, current_cursor, subscribe
+from sse_app.subscription import Message, Subscription, TooManyTopics
 from sse_app.topics import IllegalTopic, UnknownTopic
 
 __all__ = [
+    "EARLIEST",
     "EventSourceResponse",
     "EventTooLarge",
     "IllegalTopic",
@@ -28,8 +30,10 @@ __all__ = [
     "TooManyTopics",
     "TopicPolicy",
     "UnknownTopic",
+    "acurrent_cursor",
     "apublish",
     "apublish_many",
+    "current_cursor",
     "publish",
     "publish_many",
     "subscribe",

@@ -52,6 +52,24 @@ def check_tick_is_a_span(**kwargs: Any) -> list[CheckMessage]:
     return [Error(message, id="sse_app.E004")]
 
 
+def check_snapshots_can_be_loaded(**kwargs: Any) -> list[CheckMessage]:
+    """A topic's snapshot that is missing or can't be called."""
+    try:
+        rules = topic_rules().rules
+    except ValueError:  # which is an error of its own
+        return []
+    found = []
+    for rule in rules:
+        try:
+            usable = rule.snapshot is None or callable(import_string(rule.snapshot))
+            problem = None if usable else f"{rule.snapshot} can't be called"
+        except ImportError as error:
+            problem = str(error)
+        if problem:
+            found.append(Error(f"SSE_TOPICS: {rule.pattern!r}: snapshot: {problem}", id="sse_app.E005"))
+    return [*found]
+
+
 def check_project_is_served_by_asgi(**kwargs: Any) -> list[CheckMessage]:
     """A project that knows of WSGI only."""
     if getattr(settings, "ASGI_APPLICATION", None) or not settings.WSGI_APPLICATION:
@@ -132,6 +150,7 @@ ALL: tuple[Check, ...] = (
     check_policy_can_be_loaded,
     check_event_log_can_be_loaded,
     check_tick_is_a_span,
+    check_snapshots_can_be_loaded,
     check_project_is_served_by_asgi,
     check_policy_is_set,
     check_layer_reaches_other_processes,

@@ -3,12 +3,13 @@
 A record has the event's ``id``, which is also the place to go on ``after``.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
 from sse_app.entries import Entry, Page, Reason
 from sse_app.eventlog import get_event_log
+from sse_app.permissions import EventFilter
 from sse_app.positions import Position, decode_cursor
 
 PAGE_ENTRIES = 500
@@ -40,13 +41,14 @@ async def history(
     since: datetime | None = None,
     event: str | None = None,
     limit: int | None = None,
+    gets: EventFilter | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
     """Give the kept events of a topic, oldest first, up to the head of this moment.
 
     ``after``: only those after this position. ``since``: from the first one written at or after the
     moment. ``event``: only those of this name, "message" for those without. ``limit``: at most so
-    many. Raises NotContinued if the log can't prove the position, now or, as it is trimmed meanwhile,
-    later.
+    many. ``gets``: only those of whose name and data it is true. Raises NotContinued if the log can't
+    prove the position, now or, as it is trimmed meanwhile, later.
     """
     log = get_event_log()
     start = 0 if since is None else await log.first_since(topic, since)
@@ -56,11 +58,11 @@ async def history(
     if after is not None and start == after.seq and (reason := page.after(after).reason):
         raise NotContinued(topic, after, reason)
     skipped = after.seq if after is not None else 0
-    return _records(topic, page, skipped, event, limit)
+    return _records(topic, page, skipped, limit, lambda entry: _is_wanted(entry, event, gets))
 
 
 async def _records(
-    topic: str, page: Page, skipped: int, event: str | None, limit: int | None
+    topic: str, page: Page, skipped: int, limit: int | None, wanted: Callable[[Entry], bool]
 ) -> AsyncIterator[dict[str, Any]]:
     log = get_event_log()
     end = page.head.seq
@@ -69,7 +71,7 @@ async def _records(
         for entry in page.entries:
             if not skipped < entry.position.seq <= end or left == 0:
                 continue
-            if event in (None, entry.event or "message"):
+            if wanted(entry):
                 left = None if left is None else left - 1
                 yield _record(entry)
         if left == 0 or not page.entries or page.entries[-1].position.seq >= end:
@@ -79,6 +81,10 @@ async def _records(
         page = await log.read(topic, last.seq, PAGE_ENTRIES)
         if reason := page.after(last).reason:
             raise NotContinued(topic, last, reason)
+
+
+def _is_wanted(entry: Entry, event: str | None, gets: EventFilter | None) -> bool:
+    return event in (None, entry.event or "message") and (gets is None or gets(entry.event, entry.data))
 
 
 def _record(entry: Entry) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sse_app.place import DurablePlace, LatestPlace, Place
 from sse_app.positions import GENESIS, Position
 from sse_app.reader import Reader
 from sse_app.ring import Ring, RingBudget
+from sse_app.start import Start
 from sse_app.tail import DurableTail, EphemeralTail, LatestTail, LogReader, Tail
 from sse_app.topics import TopicKind, TopicRule
 
@@ -97,13 +98,11 @@ class Hub:
         tail = self.tails.get(topic)
         return len(tail.readers) if tail else 0
 
-    def attach(
-        self, reader: Reader, topic: str, rule: TopicRule, position: Position | None, unknown: bool
-    ) -> None:
+    def attach(self, reader: Reader, topic: str, rule: TopicRule, start: Start) -> None:
         """Give a reader its place in a topic, and start the topic's tail if it has none."""
         tail = self.tails.get(topic) or self._start(topic, rule.kind)
         tail.attach(reader)
-        reader.places[topic] = self._place(tail, reader, rule, position, unknown)
+        reader.places[topic] = self._place(tail, reader, rule, start)
 
     async def close(self) -> None:
         """Stop everything under way; the loop's next hub is another one."""
@@ -116,14 +115,12 @@ class Hub:
             await tail.close()
         await self.membership.close()
 
-    def _place(
-        self, tail: Tail, reader: Reader, rule: TopicRule, position: Position | None, unknown: bool
-    ) -> Place:
+    def _place(self, tail: Tail, reader: Reader, rule: TopicRule, start: Start) -> Place:
         if isinstance(tail, LatestTail):
-            return LatestPlace(tail, reader, position)
+            return LatestPlace(tail, reader, start)
         if isinstance(tail, DurableTail):
-            return DurablePlace(tail, reader, position, unknown=unknown, reset_to=rule.reset_to)
-        return Place(tail, reader, None)
+            return DurablePlace(tail, reader, start, rule.reset_to)
+        return Place(tail, reader, start)
 
     def _start(self, topic: str, kind: TopicKind) -> Tail:
         ring = Ring(max_entries=self.options.ring_entries, budget=self._budget)

@@ -1,7 +1,7 @@
 """Permissions: who may subscribe and who may publish; asked for every topic, closed by default."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # these are models: a policy must be importable before the ap
 
 User: TypeAlias = "AbstractBaseUser | AnonymousUser"
 Scope: TypeAlias = Mapping[str, Any]
+# Whether a reader gets an event, by its name and data; asked in the loop for each event.
+EventFilter: TypeAlias = Callable[[str | None, str], bool]
 
 
 def user_topic(user: User) -> str:
@@ -37,7 +39,7 @@ def _escaped(found: re.Match[str]) -> str:
 class TopicPolicy:
     """The default policy: users read their own ``user.{id}``, and nobody reads anything else.
 
-    Subclass it and name your class in ``SSE_TOPIC_POLICY``. Both methods may be ``async``; a sync
+    Subclass it and name your class in ``SSE_TOPIC_POLICY``. All methods may be ``async``; a sync
     one runs in a thread and may use the ORM. ``scope`` is the ASGI scope of the request, or {}.
     """
 
@@ -47,6 +49,22 @@ class TopicPolicy:
             return user.is_authenticated and topic == user_topic(user)
         except IllegalTopic:  # a key that is too long has no topic
             return False
+
+    def can_replay(self, user: User, scope: Scope, topic: str) -> Any:
+        """Whether one who may read the topic may also read its past: a bool, or an awaitable of one.
+
+        It is asked for exports, for streams that begin in the past, and for cursors from before the
+        first event, which prove nothing.
+        """
+        return True
+
+    def event_filter(self, user: User, scope: Scope, topic: str) -> Any:
+        """Give a function of an event's name and data that says whether the user gets it; None: all.
+
+        It is asked for once per stream. The function itself runs in the event loop for each event:
+        it must be fast, and must not use the ORM.
+        """
+        return None
 
     def can_publish(self, user: User, scope: Scope, topic: str) -> Any:
         """Whether the user may publish over HTTP: a bool, or an awaitable of one."""
@@ -66,14 +84,29 @@ async def may_subscribe(user: User, scope: Scope, topic: str) -> bool:
     return await _ask(get_policy().can_subscribe, user, scope, topic)
 
 
+async def may_replay(user: User, scope: Scope, topic: str) -> bool:
+    """Ask the policy whether a user who may read the topic may also read its past."""
+    return await _ask(get_policy().can_replay, user, scope, topic)
+
+
+async def event_filters(user: User, scope: Scope, topics: Iterable[str]) -> dict[str, EventFilter]:
+    """Ask the policy which events of the topics the user gets; of a topic that is left out, all."""
+    asked = {topic: await _answer(get_policy().event_filter, user, scope, topic) for topic in topics}
+    return {topic: chosen for topic, chosen in asked.items() if chosen is not None}
+
+
 async def may_publish(user: User, scope: Scope, topic: str) -> bool:
     """Ask the policy whether the user may publish to the topic."""
     return await _ask(get_policy().can_publish, user, scope, topic)
 
 
 async def _ask(question: Any, user: User, scope: Scope, topic: str) -> bool:
+    return bool(await _answer(question, user, scope, topic))
+
+
+async def _answer(question: Any, user: User, scope: Scope, topic: str) -> Any:
     if not iscoroutinefunction(question):
         question = sync_to_async(question)
     answer = await question(user, scope, topic)
     # A wrapped async method looks like a sync one, and what it returns would always be true.
-    return bool(await answer if isawaitable(answer) else answer)
+    return await answer if isawaitable(answer) else answer

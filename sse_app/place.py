@@ -9,10 +9,12 @@ catching up, not a disconnect.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sse_app.backoff import insist
 from sse_app.entries import Entry, Page, Reason, missed, within
 from sse_app.positions import GENESIS, Position
+from sse_app.start import Start
 from sse_app.tail import PAGE_ENTRIES, DurableTail, LatestTail, Tail, Waker
 from sse_app.topics import ResetTo
 
@@ -32,6 +34,11 @@ class Reset:
     missed: int | None
     position: Position
 
+    @property
+    def told(self) -> dict[str, object]:
+        """What the client is told of it."""
+        return {"topic": self.topic, "reason": self.reason, "missed": self.missed}
+
 
 @dataclass(frozen=True, slots=True)
 class Lagged:
@@ -49,10 +56,11 @@ class Place:
 
     durable = False
 
-    def __init__(self, tail: Tail, reader: Waker, position: Position | None) -> None:
+    def __init__(self, tail: Tail, reader: Waker, start: Start) -> None:
         self.tail = tail
         self.reader = reader
-        self.position = position
+        self.start = start
+        self.position = start.position
 
     @property
     def ready(self) -> bool:
@@ -99,20 +107,24 @@ class DurablePlace(Place):
         self,
         tail: DurableTail,
         reader: Waker,
-        position: Position | None,
-        *,
-        unknown: bool = False,
+        start: Start,
         reset_to: ResetTo = ResetTo.HEAD,
     ) -> None:
-        super().__init__(tail, reader, position)
-        self._unknown = unknown
+        super().__init__(tail, reader, start)
         self._reset_to = reset_to
         self._asking: asyncio.Task[None] | None = None
         self._answer: tuple[Position, Sequence[Item]] | None = None
+        if start.since is not None:
+            self._asking = asyncio.get_running_loop().create_task(self._look_for(start.since))
+
+    @property
+    def ready(self) -> bool:
+        """Whether the topic has been started, and the place found from which on the reader wants it."""
+        return self.tail.started and (self.start.since is None or self.position is not None)
 
     def begin(self) -> None:
-        """Start at the head, unless the reader has come with a cursor."""
-        if self.position is None and not self._unknown:
+        """Start at the head, unless the reader has come from somewhere."""
+        if self.position is None and not self.start.unknown:
             self.position = self.tail.ring.last
 
     def take(self) -> Sequence[Item]:
@@ -140,6 +152,17 @@ class DurablePlace(Place):
             return ()
         self.position = self.tail.ring.last
         return [Reset(self.tail.topic, Reason.UNKNOWN, None, self.position)]
+
+    async def _look_for(self, since: datetime) -> None:
+        topic = self.tail.topic
+        self.position = await insist(lambda: self._place_before(since), f"reading the log of {topic}")
+        self._asking = None
+        self.reader.wake(topic)
+
+    async def _place_before(self, since: datetime) -> Position:
+        seq = await self.tail.log.first_since(self.tail.topic, since)
+        page = await self.tail.log.read(self.tail.topic, seq, 0)
+        return page.before
 
     def _ask(self) -> None:
         self._asking = asyncio.get_running_loop().create_task(self._read_log())
@@ -184,6 +207,9 @@ class LatestPlace(DurablePlace):
     """A reader's place in a topic of which it only wants the newest value."""
 
     tail: LatestTail
+
+    def __init__(self, tail: LatestTail, reader: Waker, start: Start) -> None:
+        super().__init__(tail, reader, Start(start.position))  # it has no past, nor can it be lost
 
     def begin(self) -> None:
         """Start before everything, so that the newest value comes at once."""

@@ -15,9 +15,19 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 
 from sse_app.lease import lease
-from sse_app.permissions import User, may_publish, may_subscribe
+from sse_app.permissions import (
+    EventFilter,
+    User,
+    event_filters,
+    may_publish,
+    may_replay,
+    may_subscribe,
+)
 from sse_app.publishing import EventTooLarge
 from sse_app.responses import ASGI_NEEDED
+from sse_app.snapshots import snapshot_sources
+from sse_app.start import Start
+from sse_app.subscription import Subscription
 from sse_app.topics import UnknownTopic
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
@@ -76,6 +86,34 @@ async def admit_readers(request: ASGIRequest, topics: Iterable[str]) -> User:
             if not await may_subscribe(user, request.scope, topic):
                 raise _denied(user, f"you may not read {topic!r}")
     return user
+
+
+async def admit_stream(request: ASGIRequest, subscription: Subscription) -> User:
+    """Give the user of a stream and let the policy have its say in it, or refuse.
+
+    A cursor from before a topic's first event proves nothing: where the past is closed it is as good
+    as one that can't be read.
+    """
+    user = await admit_readers(request, subscription.rules)
+    async with lease():
+        for topic, start in subscription.starts.items():
+            if start.is_unproven and not await may_replay(user, request.scope, topic):
+                if start.since is not None:
+                    raise _denied(user, f"you may not read the past of {topic!r}")
+                subscription.starts[topic] = Start(unknown=True)
+        subscription.filters = await event_filters(user, request.scope, subscription.rules)
+    subscription.snapshots = snapshot_sources(subscription.rules, user, request.scope)
+    return user
+
+
+async def admit_replay(request: ASGIRequest, topic: str) -> tuple[User, EventFilter | None]:
+    """Give the user and which events the user gets, or refuse one who may not read the past."""
+    user = await admit_readers(request, [topic])
+    async with lease():
+        if not await may_replay(user, request.scope, topic):
+            raise _denied(user, f"you may not read the past of {topic!r}")
+        filters = await event_filters(user, request.scope, [topic])
+    return user, filters.get(topic)
 
 
 async def admit_publisher(request: HttpRequest, topic: str) -> None:

@@ -8,6 +8,7 @@ the ring starts again at the head, and each reader has to prove its own position
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from sse_app.backoff import insist
@@ -32,6 +33,9 @@ class LogReader(Protocol):
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, Position]:
         """Read the heads of many topics; a topic never written is left out."""
+
+    async def first_since(self, topic: str, moment: datetime) -> int:
+        """Give the seq of the first kept entry that is not older; else that after the head."""
 
 
 class Waker(Protocol):

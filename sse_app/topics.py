@@ -12,7 +12,7 @@ _LEGAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 # A channel-layer group name has fewer than 100 characters; longer ones are hashed.
 _LONGEST_PLAIN_GROUP = 90
-_OPTIONS = ("kind", "reset_to", "keep", "max_age")
+_OPTIONS = ("kind", "reset_to", "keep", "max_age", "snapshot")
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -48,6 +48,7 @@ class TopicRule:
     reset_to: ResetTo = ResetTo.HEAD
     keep: int | None = None  # entries that sse_trim leaves
     max_age: float | None = None  # seconds, after which sse_trim removes an entry
+    snapshot: str | None = None  # path of the function that gives what a new reader gets first
 
     @classmethod
     def parse(cls, pattern: object, options: object) -> "TopicRule":
@@ -65,6 +66,7 @@ class TopicRule:
             _choice(pattern, "reset_to", ResetTo, options.get("reset_to", ResetTo.HEAD)),
             _amount(pattern, "keep", options.get("keep"), "a whole number", int),
             _amount(pattern, "max_age", options.get("max_age"), "a number of seconds", int, float),
+            _path(pattern, "snapshot", options.get("snapshot")),
         )
 
     def regex(self) -> re.Pattern[str]:
@@ -121,4 +123,10 @@ def _amount(pattern: str, option: str, value: Any, meant: str, *kinds: Any) -> A
     number = value if isinstance(value, kinds) and not isinstance(value, bool) else -1
     if value is not None and not 0 <= number < math.inf:
         raise ValueError(f"{pattern!r}: {option} must be {meant} and not negative, not {value!r}")
+    return value
+
+
+def _path(pattern: str, option: str, value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and "." in value):
+        raise ValueError(f"{pattern!r}: {option} must be a dotted path, not {value!r}")
     return value

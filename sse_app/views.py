@@ -15,9 +15,18 @@ from sse_app.eventlog import get_event_log
 from sse_app.history import NotContinued, history, parse_position
 from sse_app.permissions import User
 from sse_app.publishing import EventTooLarge, apublish
-from sse_app.refusals import Refused, admit_publisher, admit_readers, door, json_line, require_asgi
+from sse_app.refusals import (
+    Refused,
+    admit_publisher,
+    admit_replay,
+    admit_stream,
+    door,
+    json_line,
+    require_asgi,
+)
 from sse_app.responses import EventSourceResponse, NDJSONResponse
-from sse_app.subscribing import Subscription
+from sse_app.subscribing import EARLIEST
+from sse_app.subscription import Subscription
 from sse_app.topics import TopicKind, TopicRule
 
 T = TypeVar("T")
@@ -61,7 +70,7 @@ async def export(request: HttpRequest, topic: str) -> HttpResponseBase:
         }
     except ValueError as error:
         raise Refused(400, str(error)) from error
-    user = await admit_readers(request, [topic])
+    user, options["gets"] = await admit_replay(request, topic)
     try:
         records = await history(topic, **options)
     except NotContinued as error:
@@ -102,12 +111,24 @@ async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBa
     if not request.accepts("text/event-stream"):
         raise Refused(406, "this address serves text/event-stream only")
     try:
-        subscription = Subscription(topics, cursor=last_event_id(request))
+        cursor, since = _where_to_begin(request)
+        subscription = Subscription(topics, cursor=cursor, since=since)
     except ValueError as error:
         raise Refused(400, str(error)) from error
-    user = await admit_readers(request, subscription.rules)
+    user = await admit_stream(request, subscription)
     blocks = subscription.blocks(conf.SSE_KEEP_ALIVE)
     return EventSourceResponse(blocks, keep_alive=None, headers=_privacy(user))
+
+
+def _where_to_begin(request: HttpRequest) -> tuple[str | None, datetime | None]:
+    """Give the client's cursor, or the moment from which on it wants the kept events."""
+    since = _parameter(request, "since", _parse_moment)
+    if since is not None and "last_event_id" in request.GET:
+        raise Refused(400, "give last_event_id or since, not both")
+    cursor = last_event_id(request)
+    if cursor == "earliest":
+        return None, EARLIEST
+    return cursor, None if cursor else since
 
 
 def _privacy(user: User) -> dict[str, str]:
@@ -121,13 +142,22 @@ async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
     await admit_publisher(request, name)
     body = _body(content)
     try:
-        published = await apublish(name, body["data"], event=body.get("event"))
+        published = await apublish(
+            name, body["data"], event=body.get("event"), idempotency_key=_idempotency_key(request)
+        )
     except EventTooLarge:
         raise
     except ValueError as error:
         raise Refused(400, str(error)) from error
     answer = {"id": published.id, "topic": published.topic, "receivers": published.receivers}
     return json_line(answer, 201)
+
+
+def _idempotency_key(request: HttpRequest) -> str | None:
+    """Give the ``Idempotency-Key`` header, a quoted string in the IETF's draft of it, bare elsewhere."""
+    key: str | None = request.headers.get("Idempotency-Key")
+    quoted = key is not None and len(key) > 1 and key[0] == key[-1] == '"'
+    return key[1:-1] if key is not None and quoted else key
 
 
 def _require_declared(topic: str) -> TopicRule:

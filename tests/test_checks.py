@@ -96,7 +96,7 @@ BAD = [
     case(
         "unknown option",
         "E001",
-        "SSE_TOPICS: 'orders': unknown option 'sort'; known are kind, reset_to, keep, max_age",
+        "SSE_TOPICS: 'orders': unknown option 'sort'; known are kind, reset_to, keep, max_age, snapshot",
         SSE_TOPICS={"orders": {"sort": "durable"}},
     ),
     case(
@@ -104,6 +104,19 @@ BAD = [
         "E001",
         "SSE_TOPICS: 'orders': the options must be a dict, not 'durable'",
         SSE_TOPICS={"orders": "durable"},
+    ),
+    case(
+        "a snapshot that is not there",
+        "E005",
+        'SSE_TOPICS: \'orders\': snapshot: Module "tests.test_checks" does not define a "nothing" '
+        "attribute/class",
+        SSE_TOPICS={"orders": {"snapshot": "tests.test_checks.nothing"}},
+    ),
+    case(
+        "a snapshot that is no function",
+        "E005",
+        "SSE_TOPICS: 'orders': snapshot: tests.test_checks.UNSET can't be called",
+        SSE_TOPICS={"orders": {"snapshot": "tests.test_checks.UNSET"}},
     ),
     case(
         "no such module",

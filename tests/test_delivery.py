@@ -7,7 +7,7 @@ import pytest
 from sse_app.doorbell import Doorbell
 from sse_app.hub import Hub, HubOptions, hub_of_loop, hubs
 from sse_app.positions import GENESIS
-from sse_app.subscribing import Subscription
+from sse_app.subscription import Subscription
 from tests.clock import run
 from tests.world import Deaf, World
 

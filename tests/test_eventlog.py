@@ -115,7 +115,8 @@ class Contract:
         ]
 
     async def test_of_a_batch_a_latest_topic_keeps_the_last(self, log, append):
-        batch = await sync_to_async(log.append_many)("orders", [Draft(None, "1"), Draft(None, "2")], keep_one=True)
+        drafts = [Draft(None, "1"), Draft(None, "2")]
+        batch = await sync_to_async(log.append_many)("orders", drafts, keep_one=True)
         page = await log.read("orders", 0, 10)
         assert [(entry.position, entry.prev) for entry in page.entries] == [
             (batch[1].position, batch[1].prev)
@@ -437,7 +438,7 @@ class TestORMEventLog(Contract):
         log.append_many("orders", [Draft(None, str(number)) for number in range(1700)], keep_one=False)
         with CaptureQueriesContext(connection) as queries:
             assert log.trim("orders", keep=100, before=None) == 1600
-        assert sum("DELETE FROM \"sse_app_event\"" in query["sql"] for query in queries) == 4
+        assert sum('DELETE FROM "sse_app_event"' in query["sql"] for query in queries) == 4
         assert Event.objects.count() == 100
 
     def test_a_row_says_what_it_is(self):

@@ -12,7 +12,7 @@ from asgiref.sync import sync_to_async
 from django.core.asgi import get_asgi_application
 from django.test import override_settings
 
-from sse_app import publish
+from sse_app import TopicPolicy, publish
 from sse_app.eventlog import get_event_log
 from sse_app.eventlog.base import Draft, new_tag
 from sse_app.eventlog.orm import ORMEventLog
@@ -113,7 +113,7 @@ async def test_a_latest_topic_gives_its_newest_event(log):
     assert record["data"] == "new"
 
 
-class Open:
+class Open(TopicPolicy):
     """A policy that lets everyone read."""
 
     def can_subscribe(self, user, scope, topic):

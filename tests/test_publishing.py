@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy
 
 from sse_app import EventTooLarge, IllegalTopic, UnknownTopic, apublish, publish, subscribe
 from sse_app.eventlog import get_event_log
+from sse_app.local import get_hub
 from sse_app.models import Event, Topic
 from sse_app.publishing import RESERVED_EVENTS, Outgoing, Published, apublish_many, publish_many
-from sse_app.subscribing import get_hub
 from tests.asgi import started
 
 pytestmark = pytest.mark.django_db(transaction=True)

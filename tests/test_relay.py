@@ -179,7 +179,7 @@ def test_a_forked_process_sends_under_a_name_and_by_a_loop_of_its_own():
 import asyncio, os, sys, django
 django.setup()
 from sse_app.hub import hubs
-from sse_app.subscribing import get_hub
+from sse_app.local import get_hub
 streams = asyncio.new_event_loop()
 async def with_a_hub():
     get_hub()

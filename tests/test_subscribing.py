@@ -7,7 +7,7 @@ import pytest
 
 from sse_app import IllegalTopic, TooManyTopics, UnknownTopic, apublish, subscribe
 from sse_app.hub import hubs
-from sse_app.subscribing import Subscription
+from sse_app.subscription import Subscription
 from tests.asgi import poll, started
 
 pytestmark = pytest.mark.django_db(transaction=True)

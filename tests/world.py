@@ -14,7 +14,7 @@ from sse_app.eventlog.memory import MemoryEventLog
 from sse_app.events import EventDecoder
 from sse_app.hub import Hub, HubOptions
 from sse_app.positions import GENESIS, Position, decode_cursor
-from sse_app.subscribing import Subscription
+from sse_app.subscription import Subscription
 
 
 class Violation(AssertionError):

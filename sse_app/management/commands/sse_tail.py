@@ -5,7 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from sse_app.subscribing import get_hub, subscribe
+from sse_app.local import get_hub
+from sse_app.subscribing import subscribe
 
 
 class Command(BaseCommand):

@@ -1,0 +1,49 @@
+"""Snapshots as topics name them: functions that say what a new reader gets first."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from inspect import isasyncgenfunction, iscoroutinefunction
+from typing import Any
+
+from django.utils.module_loading import import_string
+
+from sse_app import database
+from sse_app.events import ServerSentEvent
+from sse_app.permissions import Scope, User
+from sse_app.snapshot import SnapshotSource
+from sse_app.topics import TopicRule
+
+
+def snapshot_sources(rules: dict[str, TopicRule], user: User, scope: Scope) -> dict[str, SnapshotSource]:
+    """Give the sources of the snapshots of those topics that have one, for this user.
+
+    Their functions take user, scope and topic. A plain one, or a generator, runs in the threads that
+    read the log and may use the ORM; a coroutine function or an asynchronous generator runs in the
+    loop. All give events or their data.
+    """
+    return {
+        topic: partial(_events, import_string(rule.snapshot), user, scope, topic)
+        for topic, rule in rules.items()
+        if rule.snapshot is not None
+    }
+
+
+async def _events(function: Any, user: User, scope: Scope, topic: str) -> AsyncIterator[ServerSentEvent]:
+    if isasyncgenfunction(function):
+        async for item in function(user, scope, topic):
+            yield _event(item)
+        return
+    if iscoroutinefunction(function):
+        items = await function(user, scope, topic)
+    else:
+        items = await database.read(lambda: list(function(user, scope, topic)))
+    for item in items:
+        yield _event(item)
+
+
+def _event(item: Any) -> ServerSentEvent:
+    """Take an event without an id, or the data of one: the ids of a stream are its cursors."""
+    event = item if isinstance(item, ServerSentEvent) else ServerSentEvent(item)
+    if event.id is not None:
+        raise ValueError(f"a snapshot's event must have no id, but this one has {event.id!r}")
+    return event
