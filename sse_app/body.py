@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from sse_app.cut import have_server_cut
 from sse_app.lease import abandoned, release
-from sse_app.streams import aclose
+from sse_app.pumps import aclose
 
 
 class Body:
@@ -66,7 +66,7 @@ class Body:
         assert task is not None
         task.add_done_callback(lambda _: self.close())
         if self._is_head():
-            self._closed = True
+            await self._close_source()
             return b""
         await release()
         return first

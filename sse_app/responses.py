@@ -10,11 +10,12 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.cache import patch_vary_headers
 from django.utils.http import content_disposition_header
 
+from sse_app import streams
 from sse_app.body import Body
 from sse_app.conf import conf
 from sse_app.events import KEEP_ALIVE, ServerSentEvent
 from sse_app.payloads import to_json
-from sse_app.streams import Batches, Gzip, KeepAlive, Lifetime, aclose
+from sse_app.pumps import Batches, Gzip, Stream
 
 logger = logging.getLogger("sse_app")
 
@@ -63,7 +64,8 @@ class AsyncResponse(StreamingHttpResponse):
 class EventSourceResponse(AsyncResponse):
     """An event stream over an async iterator of events, strings, JSON-able values or encoded bytes.
 
-    ``keep_alive``: seconds of silence before a comment is sent, None for never.
+    ``keep_alive``: seconds of silence before a comment is sent, None for never; ``keep_alive_text`` is
+    its text, by default none.
     ``retry``: what the client waits before it reconnects, in milliseconds or as a timedelta.
     ``lifetime``: seconds after which the stream ends between two events.
     ``prime``: send a comment at once; without it, an empty chunk makes the server send the headers.
@@ -79,6 +81,7 @@ class EventSourceResponse(AsyncResponse):
         stream: AsyncIterator[Any],
         *,
         keep_alive: float | None = 15,
+        keep_alive_text: str = "",
         retry: int | timedelta | None = None,
         lifetime: float | None = None,
         prime: bool = True,
@@ -88,9 +91,9 @@ class EventSourceResponse(AsyncResponse):
         _require_async(self, stream)
         source: AsyncIterator[bytes] = _Encoded(aiter(stream), on_error)
         if keep_alive is not None:
-            source = KeepAlive(source, keep_alive, KEEP_ALIVE)
+            source = streams.keep_alive(source, keep_alive, _comment(keep_alive_text))
         if lifetime is not None:
-            source = Lifetime(source, lifetime)
+            source = streams.lifetime(source, lifetime)
         super().__init__(
             source, _first_bytes(prime, retry), content_type="text/event-stream", headers=headers
         )
@@ -107,6 +110,9 @@ class NDJSONResponse(AsyncResponse):
     ``filename``: have browsers save it. Raises TypeError for an iterator that is not async.
     """
 
+    media_type = "application/x-ndjson"
+    stream_format = "ndjson"
+
     def __init__(
         self,
         stream: AsyncIterable[Any],
@@ -118,34 +124,38 @@ class NDJSONResponse(AsyncResponse):
     ) -> None:
         _require_async(self, stream)
         blocks = getattr(stream, "blocks", None)  # rows of a queryset come encoded, a page at a time
-        source: AsyncIterator[bytes] = Batches(_Lines(blocks() if blocks else aiter(stream), trailer))
-        headers = {"X-Stream-Format": "ndjson", **(headers or {})}
+        source: AsyncIterator[bytes] = Batches(self._encoded(blocks() if blocks else aiter(stream), trailer))
+        headers = {"X-Stream-Format": self.stream_format, **(headers or {})}
         if request is not None and _accepts_gzip(request):
             source = Gzip(source)
             headers["Content-Encoding"] = "gzip"
-        super().__init__(source, b"", content_type="application/x-ndjson", headers=headers)
+        super().__init__(source, b"", content_type=self.media_type, headers=headers)
         if request is not None:
             patch_vary_headers(self, ["Accept-Encoding"])
         if filename is not None:
             self.headers["Content-Disposition"] = content_disposition_header(True, filename)
 
+    def _encoded(self, records: AsyncIterator[Any], trailer: bool) -> AsyncIterator[bytes]:
+        return _Lines(records, trailer)
+
+
+def _comment(text: str) -> bytes:
+    # Without a blank line: after one, some clients report an empty message.
+    return ServerSentEvent(comment=text).encode().removesuffix(b"\n") if text else KEEP_ALIVE
+
 
 def _first_bytes(prime: bool, retry: int | timedelta | None) -> bytes:
-    # Without a blank line: after one, some clients report an empty message.
     lines = b"" if retry is None else ServerSentEvent(retry=retry).encode().removesuffix(b"\n")
     return KEEP_ALIVE + lines if prime else lines
 
 
-class _Encoded:
+class _Encoded(Stream[bytes]):
     """The source's items as blocks of bytes; the source's failure is logged and ends it."""
 
     def __init__(self, source: AsyncIterator[Any], on_error: Callable[[Exception], Any] | None) -> None:
-        self._source = source
+        super().__init__(source)
         self._on_error = on_error
         self._failed = False
-
-    def __aiter__(self) -> "_Encoded":
-        return self
 
     async def __anext__(self) -> bytes:
         if self._failed:
@@ -170,9 +180,6 @@ class _Encoded:
             logger.exception("on_error failed")
             return None
 
-    async def aclose(self) -> None:
-        await aclose(self._source)
-
 
 def _block(item: Any) -> bytes:
     if isinstance(item, bytes):
@@ -181,16 +188,13 @@ def _block(item: Any) -> bytes:
     return event.encode()
 
 
-class _Lines:
+class _Lines(Stream[bytes]):
     """The source's records as lines, and the trailer with their number."""
 
     def __init__(self, source: AsyncIterator[Any], trailer: bool) -> None:
-        self._source = source
+        super().__init__(source)
         self._trailer = trailer
         self._count = 0
-
-    def __aiter__(self) -> "_Lines":
-        return self
 
     async def __anext__(self) -> bytes:
         try:
@@ -203,9 +207,6 @@ class _Lines:
         line = item if isinstance(item, bytes) else to_json(item) + b"\n"
         self._count += line.count(b"\n")
         return line
-
-    async def aclose(self) -> None:
-        await aclose(self._source)
 
 
 def _require_async(response: AsyncResponse, stream: object) -> None:

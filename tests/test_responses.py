@@ -131,6 +131,12 @@ async def quiet(request):
 
 
 @view
+async def quiet_with_a_text(request):
+    text = "still\nhere\n\nevent: click"
+    return EventSourceResponse(Endless.events(first=0), keep_alive=0.01, keep_alive_text=text)
+
+
+@view
 async def short(request):
     return EventSourceResponse(Endless.events(), lifetime=0.05)
 
@@ -219,6 +225,14 @@ async def test_keep_alives_come_when_nothing_else_does(app):
     async with request(app, "/quiet/") as stream:
         await stream.until(lambda: stream.content.count(b":\n") >= 4)
     assert Endless.started == Endless.ended == 1
+
+
+async def test_a_keep_alive_may_carry_a_text_which_stays_a_comment(app):
+    async with request(app, "/quiet_with_a_text/") as stream:
+        await stream.until(lambda: stream.content.count(b": here\n") >= 2)
+    block = b": still\n: here\n: \n: event: click\n"
+    assert stream.content.removeprefix(b":\n").replace(block, b"") == b""
+    assert stream.events == []
 
 
 async def test_a_lifetime_ends_the_body(app):
