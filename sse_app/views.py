@@ -25,6 +25,7 @@ from sse_app.refusals import (
     require_asgi,
 )
 from sse_app.responses import EventSourceResponse, NDJSONResponse
+from sse_app.resuming import last_event_id
 from sse_app.subscribing import EARLIEST
 from sse_app.subscription import Subscription
 from sse_app.topics import TopicKind, TopicRule
@@ -93,17 +94,6 @@ async def ready(request: HttpRequest) -> HttpResponseBase:
     except Exception:
         return json_line({"status": "unavailable", "error": "the event log is out of reach"}, 503)
     return json_line({"status": "ready"})
-
-
-def last_event_id(request: HttpRequest) -> str | None:
-    """Give where the client wants to go on: the ``Last-Event-ID`` header, or ``last_event_id``.
-
-    The header wins: a browser repeats the old address when it reconnects.
-    """
-    header: str = request.META.get("HTTP_LAST_EVENT_ID", "")
-    if header:
-        return header.encode("latin-1").decode(errors="replace")  # ASGI hands bytes on as Latin-1
-    return request.GET.get("last_event_id") or None
 
 
 async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBase:
