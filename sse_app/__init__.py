@@ -1,6 +1,7 @@
 """Live streams for Django: publish anywhere, and every reader gets each event once, in order."""
 
 from sse_app.events import ServerSentEvent
+from sse_app.negotiation import negotiate
 from sse_app.permissions import TopicPolicy, user_topic
 from sse_app.publishing import (
     EventTooLarge,
@@ -12,6 +13,7 @@ from sse_app.publishing import (
     publish_many,
 )
 from sse_app.responses import EventSourceResponse, NDJSONResponse
+from sse_app.resuming import last_event_id, last_event_id_bytes
 from sse_app.subscribing import EARLIEST, acurrent_cursor, current_cursor, subscribe
 from sse_app.subscription import Message, Subscription, TooManyTopics
 from sse_app.topics import IllegalTopic, UnknownTopic
@@ -34,6 +36,9 @@ __all__ = [
     "apublish",
     "apublish_many",
     "current_cursor",
+    "last_event_id",
+    "last_event_id_bytes",
+    "negotiate",
     "publish",
     "publish_many",
     "subscribe",
