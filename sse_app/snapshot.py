@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from sse_app.events import ServerSentEvent
-from sse_app.streams import aclose
+from sse_app.pumps import aclose
 
 # Makes what a new reader of a topic gets first.
 SnapshotSource: TypeAlias = Callable[[], AsyncIterator[ServerSentEvent]]
