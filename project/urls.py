@@ -9,6 +9,7 @@ urlpatterns = [
     path("", views.dashboard, name="dashboard"),
     path("demo/export/", exports.page, name="export"),
     path("demo/export/rows/", exports.measurements, name="export-rows"),
+    path("demo/", include("project.gallery.urls")),
     path("favicon.ico", views.favicon),
     path("admin/", admin.site.urls),
     path("sse/", include("sse_app.urls")),

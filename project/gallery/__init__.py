@@ -1,0 +1,1 @@
+"""The gallery: streaming patterns, each in a file that can be copied."""
