@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import asynccontextmanager
 
 import pytest
 from playwright.async_api import async_playwright
@@ -18,8 +19,9 @@ def server(site):
     return site.serve("daphne")
 
 
-@pytest.fixture
-async def browser():
+@asynccontextmanager
+async def chromium():
+    """Run a Chromium."""
     if CHROMIUM is None and not os.environ.get("CI"):
         pytest.skip("no chromium on the PATH: pages are not tested")
     async with async_playwright() as playwright:
@@ -28,9 +30,9 @@ async def browser():
         await browser.close()
 
 
-@pytest.fixture
-async def page(browser, server):
-    """A visitor's window."""
+@asynccontextmanager
+async def window(browser, server):
+    """Open a visitor's window, which must have nothing to complain about."""
     context = await browser.new_context(base_url=server.base)
     page = await context.new_page()
     complaints = []
@@ -38,4 +40,18 @@ async def page(browser, server):
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
     yield page
+    await context.close()
     assert [text for text in complaints if not any(cause in text for cause in ON_PURPOSE)] == []
+
+
+@pytest.fixture
+async def browser():
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def page(browser, server):
+    """A visitor's window."""
+    async with window(browser, server) as page:
+        yield page
