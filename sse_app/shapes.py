@@ -33,6 +33,9 @@ class Interval(AsyncIterator[int]):
         number, self._number = self._number, self._number + 1
         return number
 
+    async def aclose(self) -> None:
+        """Close nothing: it is there so that all shapes are used alike."""
+
 
 class Throttled(Pumped[T]):
     """The newest item, at most one every so many seconds."""

@@ -8,7 +8,7 @@ whole chain, at once, in the loop, also where it was never started. Times are in
 """
 
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable
+from collections.abc import AsyncIterable, Awaitable
 from typing import TypeVar
 
 from sse_app.pumps import Stream
@@ -19,7 +19,7 @@ T = TypeVar("T")
 CHANNEL = 32
 
 
-def interval(seconds: float, *, start: int = 0) -> AsyncIterator[int]:
+def interval(seconds: float, *, start: int = 0) -> Interval:
     """Count from ``start``, one number every ``seconds``, the first at once.
 
     The beat doesn't drift, and no number is left out: a reader that is late gets the next one at once.

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import aclosing
 
 import pytest
 
@@ -141,6 +142,14 @@ def test_a_spread_lifetime_is_shorter_at_random_and_never_longer():
 
 def test_an_interval_counts_at_once_and_then_at_each_beat():
     assert run(timed(interval(2), 4)) == [(0, 0), (2, 1), (4, 2), (6, 3)]
+
+
+def test_an_interval_is_closed_like_any_other_stream():
+    async def consume():
+        async with aclosing(interval(1)) as beat:
+            return await anext(beat)
+
+    assert run(consume()) == 0
 
 
 def test_an_interval_starts_where_it_is_told_to():

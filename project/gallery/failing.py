@@ -22,7 +22,7 @@ async def failing(request: HttpRequest) -> HttpResponseBase:
     """Export a hundred records, or fail after some: ``?after=RECORDS``."""
     only(request, "after")
     after = number(request, "after", default=30, least=0, most=100)
-    return NDJSONResponse(rate_limit(records(after), 50), request=request, trailer=True)
+    return NDJSONResponse(rate_limit(records(after), 100), request=request, trailer=True)
 
 
 async def records(after: int) -> AsyncIterator[dict[str, Any]]:

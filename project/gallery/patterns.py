@@ -48,7 +48,8 @@ class Pattern:
 
     ``reads``: "events" with an EventSource, "lines" of JSON or plain "bytes" with fetch. ``names``: the
     events to listen to. ``last``: the name or data of the one after which the page closes its side.
-    ``ends``: the stream is over when the connection ends. ``gauges``: what to show as a bar, of 100.
+    ``ends``: the stream is over when the connection ends. ``gauges``: what to show as a bar, of 100, and
+    its label.
     ``resumes``: a reload goes on where it was. ``curl``: options worth trying.
     """
 
@@ -57,7 +58,7 @@ class Pattern:
     names: tuple[str, ...] = ()
     last: str = ""
     ends: bool = False
-    gauges: tuple[str, ...] = ()
+    gauges: tuple[tuple[str, str], ...] = ()
     writes: bool = False
     resumes: bool = False
     fields: tuple[Field, ...] = ()
@@ -130,11 +131,16 @@ GROUPS = (
                 fields=(Field("every", "Seconds between two", "1"),),
                 curl="-H 'Last-Event-ID: 96'",
             ),
-            Pattern(metrics, names=("metrics",), gauges=("cpu", "memory"), curl="-H 'Last-Event-ID: 41'"),
+            Pattern(
+                metrics,
+                names=("metrics",),
+                gauges=(("cpu", "CPU"), ("memory", "Memory")),
+                curl="-H 'Last-Event-ID: 41'",
+            ),
             Pattern(
                 progress,
                 names=("progress",),
-                gauges=("percent",),
+                gauges=(("percent", "Done"),),
                 resumes=True,
                 fields=(Field("duration", "Seconds of work", "20"),),
             ),
@@ -154,7 +160,7 @@ GROUPS = (
         "Shaped streams",
         (
             Pattern(heartbeat, fields=(Field("seconds", "Lifetime in seconds", "5"),)),
-            Pattern(sensor, gauges=("level",)),
+            Pattern(sensor, gauges=(("level", "Level"),)),
             Pattern(producer, curl="--limit-rate 1k"),
         ),
     ),

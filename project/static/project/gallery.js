@@ -122,11 +122,11 @@ async function read() {
     const answer = await fetch(address(), { signal, headers: headers(), cache: "no-store" });
     if (!answer.ok) return show("refused", await reason(answer));
     opened++;
-    show("live", answer.headers.get("Content-Type") ?? "Nothing to read.");
+    show("live", `The body is ${answer.headers.get("Content-Type") ?? "empty"}.`);
     await (way() === "lines" ? readLines(answer) : readBytes(answer));
     if (!signal.aborted) ended(answer);
   } catch {
-    if (!signal.aborted) show("cut", `After ${many(received, "record")}: this is not all of it.`);
+    if (!signal.aborted) show("cut", `After ${amount()}: this is not all of it.`);
   }
 }
 
@@ -151,7 +151,7 @@ async function readLines(answer) {
 
 async function readBytes(answer) {
   for await (const text of texts(answer)) {
-    received++;
+    received += text.length;
     const wire = $("wire");
     const atEnd = wire.scrollHeight - wire.scrollTop - wire.clientHeight < 40;
     wire.textContent = (wire.textContent + text).slice(-LONGEST_WIRE);
@@ -199,9 +199,13 @@ function isOn() {
 }
 
 function tellFacts() {
-  $("received").textContent = received;
+  $("received").textContent = amount();
   $("opened").textContent = opened;
   if ($("last-id")) $("last-id").textContent = kept.id ?? "none";
+}
+
+function amount() {
+  return many(received, { events: "event", lines: "record", bytes: "character" }[way()]);
 }
 
 /** Show an event or record. They may come by the hundred, so they are shown once per frame. */
