@@ -143,7 +143,8 @@ def contiguous(position: Position, entries: Sequence[Entry]) -> Sequence[Entry]:
 
 def missed(after: Position, goes_on_at: Position, reason: Reason) -> int | None:
     """Count the events that a reset passes over; None where that can't be known."""
-    return goes_on_at.seq - after.seq if reason is Reason.TRIMMED else None
+    count = goes_on_at.seq - after.seq
+    return count if reason is Reason.TRIMMED and count >= 0 else None  # undone between two reads
 
 
 def within(entries: Sequence[Entry], size: int) -> Sequence[Entry]:

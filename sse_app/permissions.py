@@ -1,5 +1,6 @@
 """Permissions: who may subscribe and who may publish; asked for every topic, closed by default."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -15,6 +16,8 @@ from sse_app.topics import IllegalTopic, require_legal
 if TYPE_CHECKING:  # these are models: a policy must be importable before the apps are loaded
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
+
+logger = logging.getLogger("sse_app")
 
 User: TypeAlias = "AbstractBaseUser | AnonymousUser"
 Scope: TypeAlias = Mapping[str, Any]
@@ -92,7 +95,20 @@ async def may_replay(user: User, scope: Scope, topic: str) -> bool:
 async def event_filters(user: User, scope: Scope, topics: Iterable[str]) -> dict[str, EventFilter]:
     """Ask the policy which events of the topics the user gets; of a topic that is left out, all."""
     asked = {topic: await _answer(get_policy().event_filter, user, scope, topic) for topic in topics}
-    return {topic: chosen for topic, chosen in asked.items() if chosen is not None}
+    return {topic: _closed_on_failure(chosen, topic) for topic, chosen in asked.items() if chosen is not None}
+
+
+def _closed_on_failure(gets: EventFilter, topic: str) -> EventFilter:
+    """Hide an event at which the filter fails: raised, it would come again with each reconnect."""
+
+    def gets_or_fails(event: str | None, data: str) -> bool:
+        try:
+            return gets(event, data)
+        except Exception:
+            logger.exception("the event filter failed: an event of %s is not shown", topic)
+            return False
+
+    return gets_or_fails
 
 
 async def may_publish(user: User, scope: Scope, topic: str) -> bool:

@@ -88,7 +88,9 @@ def publish_many(events: Iterable[Outgoing | tuple[Any, ...]]) -> list[Published
     """
     batch = _Batch([item if isinstance(item, Outgoing) else Outgoing(*item) for item in events])
     log = get_event_log()
-    if not batch.is_logged:
+    if not batch.is_logged and not transaction.get_connection(log.alias).in_atomic_block:
+        batch.ring()  # on_commit would connect to a database that has no part in it
+    elif not batch.is_logged:
         _on_commit(batch.ring, log.alias)
     elif log.transactional:
         with transaction.atomic(using=log.alias):
@@ -195,16 +197,21 @@ def _checked_name(event: str | None) -> str | None:
 
 
 def _checked_key(outgoing: Outgoing, kind: TopicKind) -> str | None:
-    key: Any = outgoing.idempotency_key
+    key = outgoing.idempotency_key
     if key is None:
         return None
+    require_key(key)
+    if kind is TopicKind.EPHEMERAL:
+        raise ValueError(f"idempotency_key: {outgoing.topic!r} is ephemeral, nothing remembers it")
+    return str.__str__(key)  # of an enum too, the value
+
+
+def require_key(key: object) -> None:
+    """Raise ValueError unless it can be an idempotency key."""
     if not isinstance(key, str) or not 0 < len(key) <= MAX_IDEMPOTENCY_KEY or not key.isprintable():
         raise ValueError(
             f"idempotency_key: must be 1 to {MAX_IDEMPOTENCY_KEY} printable characters, not {key!r:.60}"
         )
-    if kind is TopicKind.EPHEMERAL:
-        raise ValueError(f"idempotency_key: {outgoing.topic!r} is ephemeral, nothing remembers it")
-    return str(key)
 
 
 def _on_commit(call: Any, alias: str | None) -> None:

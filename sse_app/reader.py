@@ -37,8 +37,14 @@ class Reader:
         self._due = dict.fromkeys(self.places)
 
     def take(self) -> list[Item]:
-        """Take what there is, without waiting."""
-        due, self._due = self._due, {}
+        """Take what there is, without waiting.
+
+        While a topic has no place yet, only its own: no event could be given a cursor.
+        """
+        unplaced = {topic for topic, place in self.places.items() if place.position is None}
+        due = [topic for topic in self._due if not unplaced or topic in unplaced]
+        for topic in due:
+            del self._due[topic]
         return [item for topic in due for item in self.places[topic].take()]
 
     async def wait(self, deadline: float | None) -> bool:

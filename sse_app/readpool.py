@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
-Job = tuple["Future[Any]", Callable[[], Any]]
+Job = tuple["Future[Any]", Callable[[], Any], bool]  # the last: urgent
 # None tells the thread to end.
 Inbox: TypeAlias = "queue.SimpleQueue[Job | None]"
 
@@ -22,7 +22,8 @@ class ReadPool:
     """At most ``size`` threads, started when needed; one that idled ``idle`` seconds ends.
 
     ``on_exit`` runs in each thread before it ends. The thread that worked last gets the next job,
-    so that a low load keeps one thread alive and not all of them.
+    so that a low load keeps one thread alive and not all of them. Of several threads the last one is
+    kept for what is urgent.
     """
 
     def __init__(self, size: int, *, idle: float = 10.0, on_exit: Callable[[], None] = lambda: None) -> None:
@@ -30,14 +31,17 @@ class ReadPool:
         self._idle = idle
         self._on_exit = on_exit
         self._lock = threading.Lock()
-        self._backlog: deque[Job] = deque()
+        self._urgent: deque[Job] = deque()
+        self._patient: deque[Job] = deque()
+        self._patient_running = 0
+        self._most_patient = max(1, size - 1)
         self._resting: dict[Inbox, threading.Thread] = {}
         self._threads = 0
 
     async def run(self, call: Callable[[], T], *, urgent: bool = False) -> T:
         """Call it in one of the threads, before all others if urgent; give what it returns or raises."""
         future: Future[T] = Future()
-        self._submit((future, call), urgent)
+        self._submit((future, call, urgent))
         return await asyncio.wrap_future(future)
 
     def close(self, wait: float = 0.0) -> None:
@@ -49,31 +53,37 @@ class ReadPool:
             inbox.put(None)
             thread.join(wait)
 
-    def _submit(self, job: Job, urgent: bool) -> None:
+    def _submit(self, job: Job) -> None:
+        urgent = job[2]
         with self._lock:
+            busy = not self._resting and self._threads >= self._size
+            if busy or not (urgent or self._patient_running < self._most_patient):
+                (self._urgent if urgent else self._patient).append(job)
+                return
+            self._patient_running += not urgent
             if self._resting:
                 self._resting.popitem()[0].put(job)
-            elif self._threads < self._size:
+            else:
                 threading.Thread(target=self._work, args=(job,), name="sse-log", daemon=True).start()
                 self._threads += 1
-            elif urgent:
-                self._backlog.appendleft(job)
-            else:
-                self._backlog.append(job)
 
     def _work(self, job: Job | None) -> None:
         inbox: Inbox = queue.SimpleQueue()
         try:
             while job is not None:
                 _do(job)
-                job = self._next(inbox)
+                job = self._next(job, inbox)
         finally:
             self._on_exit()
 
-    def _next(self, inbox: Inbox) -> Job | None:
+    def _next(self, done: Job, inbox: Inbox) -> Job | None:
         with self._lock:
-            if self._backlog:
-                return self._backlog.popleft()
+            self._patient_running -= not done[2]
+            if self._urgent:
+                return self._urgent.popleft()
+            if self._patient and self._patient_running < self._most_patient:
+                self._patient_running += 1
+                return self._patient.popleft()
             self._resting[inbox] = threading.current_thread()
         try:
             return inbox.get(timeout=self._idle)
@@ -89,7 +99,7 @@ class ReadPool:
 
 
 def _do(job: Job) -> None:
-    future, call = job
+    future, call, _ = job
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -1,6 +1,7 @@
 """Refusals: every answer other than the one that was asked for, as one line of JSON."""
 
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -28,7 +29,7 @@ from sse_app.responses import ASGI_NEEDED
 from sse_app.snapshots import snapshot_sources
 from sse_app.start import Start
 from sse_app.subscription import Subscription
-from sse_app.topics import UnknownTopic
+from sse_app.topics import ResetTo, TopicKind, UnknownTopic
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
@@ -89,21 +90,34 @@ async def admit_readers(request: ASGIRequest, topics: Iterable[str]) -> User:
 
 
 async def admit_stream(request: ASGIRequest, subscription: Subscription) -> User:
-    """Give the user of a stream and let the policy have its say in it, or refuse.
-
-    A cursor from before a topic's first event proves nothing: where the past is closed it is as good
-    as one that can't be read.
-    """
+    """Give the user of a stream and let the policy have its say in it, or refuse."""
     user = await admit_readers(request, subscription.rules)
     async with lease():
-        for topic, start in subscription.starts.items():
-            if start.is_unproven and not await may_replay(user, request.scope, topic):
-                if start.since is not None:
+        for topic in _replayed(subscription):
+            if not await may_replay(user, request.scope, topic):
+                if subscription.starts[topic].since is not None:
                     raise _denied(user, f"you may not read the past of {topic!r}")
-                subscription.starts[topic] = Start(unknown=True)
+                _close_past(subscription, topic)
         subscription.filters = await event_filters(user, request.scope, subscription.rules)
     subscription.snapshots = snapshot_sources(subscription.rules, user, request.scope)
     return user
+
+
+def _replayed(subscription: Subscription) -> list[str]:
+    """Give the topics of which the reader may be shown events from before it came."""
+    return [
+        topic
+        for topic, rule in subscription.rules.items()
+        if rule.kind is TopicKind.DURABLE
+        and (subscription.starts[topic].is_unproven or rule.reset_to is ResetTo.OLDEST)
+    ]
+
+
+def _close_past(subscription: Subscription, topic: str) -> None:
+    """Let no reset lead into the past, nor a cursor from before the first event, which proves nothing."""
+    subscription.rules[topic] = replace(subscription.rules[topic], reset_to=ResetTo.HEAD)
+    if subscription.starts[topic].is_unproven:
+        subscription.starts[topic] = Start(unknown=True)
 
 
 async def admit_replay(request: ASGIRequest, topic: str) -> tuple[User, EventFilter | None]:
@@ -116,13 +130,14 @@ async def admit_replay(request: ASGIRequest, topic: str) -> tuple[User, EventFil
     return user, filters.get(topic)
 
 
-async def admit_publisher(request: HttpRequest, topic: str) -> None:
-    """Refuse a user who may not publish, and what another site has made a browser send."""
+async def admit_publisher(request: HttpRequest, topic: str) -> User:
+    """Give the user, or refuse one who may not publish, and what another site has made a browser send."""
     user = await _user(request)
     if request.COOKIES or user.is_authenticated:
         await sync_to_async(_check_csrf)(request)
     if not await may_publish(user, getattr(request, "scope", {}), topic):
         raise _denied(user, f"you may not publish to {topic!r}")
+    return user
 
 
 def _check_csrf(request: HttpRequest) -> None:

@@ -5,14 +5,16 @@ of one group per topic that is read in it. What the layer loses, the tick and th
 nothing here is acknowledged, and publishing never waits for the broker.
 
 A broker that is gone shows in failing calls; one that hangs, or a connection that is only half open,
-shows in nothing at all. So the mailbox gets a message from its own process with each tick, an *echo*;
-while the echoes do not come back the relay is ``down``, and the hub ticks faster.
+shows in nothing at all. So the relay sends itself a message with each tick, an *echo*, through a group
+of its own, because a broker that was emptied knows no groups. While the echoes do not come back the
+relay is ``down``, and the hub ticks faster; when they do, every group is joined again.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
+from uuid import uuid4
 
 from channels.layers import BaseChannelLayer
 
@@ -25,6 +27,8 @@ logger = logging.getLogger("sse_app")
 
 # Layers forget members after a day; a renewal costs one command per topic.
 RENEW_SECONDS = 3600.0
+# A broker that comes back is not to meet a thousand topics at once, nor one that is away.
+MAX_JOINING = 10
 ECHO_TYPE = "sse.echo"
 MAX_UNANSWERED_ECHOES = 2
 
@@ -41,6 +45,9 @@ class Relay:
         self._member: set[str] = set()
         self._settling: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(MAX_JOINING)
+        self._echo_group = f"sse.e.{uuid4().hex}"
+        self._echoed = False
         self._unanswered = 0
         self._echo: asyncio.Task[None] | None = None
         self.down = False
@@ -107,7 +114,9 @@ class Relay:
         mailbox = await asyncio.shield(self._mailbox)
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                await layer.send(mailbox, {"type": ECHO_TYPE})
+                if self.down or not self._echoed:
+                    await layer.group_add(self._echo_group, mailbox)
+                await layer.group_send(self._echo_group, {"type": ECHO_TYPE})
         except Exception:  # the log of the first failed call says more than this one's could
             self._set_down(True)
 
@@ -125,6 +134,7 @@ class Relay:
     def _take(self, message: dict[str, Any]) -> None:
         if message.get("type") == ECHO_TYPE:
             self._unanswered = 0
+            self._echoed = True
             self._set_down(False)
             return
         if message.get("sender") == sender_id():
@@ -155,15 +165,20 @@ class Relay:
     async def _settle_until_done(self, topic: str) -> None:
         try:
             while (topic in self._wanted) != (topic in self._member):
-                if topic in self._wanted:
-                    self._member.add(topic)
-                    await insist(lambda: self._change("group_add", topic), f"joining {topic}")
-                else:
-                    self._member.discard(topic)
-                    await insist(lambda: self._change("group_discard", topic), f"leaving {topic}")
+                async with self._turns:
+                    await self._settle_once(topic)
         finally:  # here and not later: whoever asks from now on needs another task
             del self._settling[topic]
 
+    async def _settle_once(self, topic: str) -> None:
+        if topic in self._wanted:
+            self._member.add(topic)
+            await insist(lambda: self._change("group_add", topic), f"joining {topic}")
+        else:
+            self._member.discard(topic)
+            await insist(lambda: self._change("group_discard", topic), f"leaving {topic}")
+
     async def _change(self, change: str, topic: str) -> None:
         mailbox = await asyncio.shield(self._mailbox)
-        await getattr(self._layer, change)(group_name(topic), mailbox)
+        async with asyncio.timeout(SEND_SECONDS):
+            await getattr(self._layer, change)(group_name(topic), mailbox)

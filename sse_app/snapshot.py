@@ -57,6 +57,10 @@ class Snapshot:
                 await self._make_one(topic, source())
         except Exception as error:
             self._error = error
+        except asyncio.CancelledError:
+            if self._making.cancelling():
+                raise
+            self._error = RuntimeError("a snapshot was cancelled, but not by its reader")
         else:
             self.complete = True
         self._wake()

@@ -1,8 +1,8 @@
 """Snapshots as topics name them: functions that say what a new reader gets first."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from functools import partial
-from inspect import isasyncgenfunction, iscoroutinefunction
+from inspect import isasyncgenfunction, isawaitable, iscoroutinefunction
 from typing import Any
 
 from django.utils.module_loading import import_string
@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from sse_app import database
 from sse_app.events import ServerSentEvent
 from sse_app.permissions import Scope, User
+from sse_app.pumps import aclose
 from sse_app.snapshot import SnapshotSource
 from sse_app.topics import TopicRule
 
@@ -29,16 +30,26 @@ def snapshot_sources(rules: dict[str, TopicRule], user: User, scope: Scope) -> d
 
 
 async def _events(function: Any, user: User, scope: Scope, topic: str) -> AsyncIterator[ServerSentEvent]:
-    if isasyncgenfunction(function):
-        async for item in function(user, scope, topic):
-            yield _event(item)
-        return
-    if iscoroutinefunction(function):
-        items = await function(user, scope, topic)
+    if iscoroutinefunction(function) or isasyncgenfunction(function):
+        made = function(user, scope, topic)
     else:
-        items = await database.read(lambda: list(function(user, scope, topic)))
-    for item in items:
-        yield _event(item)
+        made = await database.read(lambda: _listed(function(user, scope, topic)))
+    if isawaitable(made):
+        made = await made
+    if isinstance(made, AsyncIterable):
+        try:
+            async for item in made:
+                yield _event(item)
+        finally:
+            await aclose(made)
+    else:
+        for item in made:
+            yield _event(item)
+
+
+def _listed(made: Any) -> Any:
+    """Read what is lazy here, in the thread, unless it belongs into the loop."""
+    return made if isinstance(made, AsyncIterable) or isawaitable(made) else list(made)
 
 
 def _event(item: Any) -> ServerSentEvent:

@@ -11,7 +11,7 @@ What a slow reader sees
     topic: ``lagged`` with the number of events it missed, once per episode.
 
 What a new reader sees first
-    A topic's snapshot, if the topic has one, and again after each reset of that topic. It is made
+    Over HTTP, a topic's snapshot, if it has one, and again after each reset of that topic. It is made
     after the position was taken from which the stream goes on, so that no change falls between. Until
     it is complete the client is told no cursor: one that is cut off in the middle gets it again.
 

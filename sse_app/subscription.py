@@ -217,8 +217,9 @@ class Subscription:
         if entry.logged:
             self._positions[entry.topic] = entry.position
         gets = self.filters.get(entry.topic)
-        self._untold = gets is not None and not gets(entry.event, entry.data)
-        return not self._untold
+        shown = gets is None or gets(entry.event, entry.data)
+        self._untold = not shown and (entry.logged or self._untold)
+        return shown
 
     def _control(self, event: str, data: object) -> Message:
         return Message("", event, to_text(data), self._id())

@@ -184,6 +184,8 @@ class DurableTail(Tail):
     def _open(self) -> None:
         """Handle what came while the tail was busy, and let the readers go on."""
         self.started = True
+        if self._read_again:  # more bells came than could wait
+            self.repair()
         waiting, self._waiting = self._waiting, []
         for bell in waiting:
             self.hint(bell)

@@ -93,9 +93,9 @@ class TopicRules:
         raise UnknownTopic(f"no topic {topic!r} is declared")
 
 
-def require_legal(topic: str) -> str:
+def require_legal(topic: Any) -> str:
     """Return the name, or raise IllegalTopic."""
-    if not _LEGAL.fullmatch(topic):
+    if not isinstance(topic, str) or not _LEGAL.fullmatch(topic):
         shown = repr(topic) if len(str(topic)) <= 100 else f"of {len(str(topic))} characters"
         raise IllegalTopic(
             f"illegal topic {shown}: 1 to 100 of the characters A-Z a-z 0-9 . _ - are allowed, "

@@ -1,6 +1,7 @@
 """Views: subscribe and publish over HTTP, and health; every refusal is one line of JSON."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from sse_app.conf import conf, topic_rules
 from sse_app.eventlog import get_event_log
 from sse_app.history import NotContinued, history, parse_position
 from sse_app.permissions import User
-from sse_app.publishing import EventTooLarge, apublish
+from sse_app.publishing import EventTooLarge, apublish, require_key
 from sse_app.refusals import (
     Refused,
     admit_publisher,
@@ -129,11 +130,11 @@ def _privacy(user: User) -> dict[str, str]:
 async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
     content = request.body
     _require_declared(name)
-    await admit_publisher(request, name)
+    user = await admit_publisher(request, name)
     body = _body(content)
     try:
         published = await apublish(
-            name, body["data"], event=body.get("event"), idempotency_key=_idempotency_key(request)
+            name, body["data"], event=body.get("event"), idempotency_key=_idempotency_key(request, user)
         )
     except EventTooLarge:
         raise
@@ -143,11 +144,19 @@ async def _publish(request: HttpRequest, name: str) -> HttpResponseBase:
     return json_line(answer, 201)
 
 
-def _idempotency_key(request: HttpRequest) -> str | None:
-    """Give the ``Idempotency-Key`` header, a quoted string in the IETF's draft of it, bare elsewhere."""
-    key: str | None = request.headers.get("Idempotency-Key")
-    quoted = key is not None and len(key) > 1 and key[0] == key[-1] == '"'
-    return key[1:-1] if key is not None and quoted else key
+def _idempotency_key(request: HttpRequest, user: User) -> str | None:
+    """Give the ``Idempotency-Key`` header, a quoted string in the IETF's draft of it, bare elsewhere.
+
+    Each user's keys are hashed with the user's own: nobody can meet another's. Raises ValueError.
+    """
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
+        return None
+    key = header.encode("latin-1").decode(errors="replace")  # ASGI hands bytes on as Latin-1
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    require_key(key)
+    return hashlib.sha256(f"{user.pk}\0{key}".encode()).hexdigest()
 
 
 def _require_declared(topic: str) -> TopicRule:

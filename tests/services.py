@@ -4,8 +4,10 @@ import contextlib
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import warnings
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -34,9 +36,10 @@ def site(migrated, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """A PostgreSQL from its wheel; gives the address of its databases."""
-    with running_postgres(tmp_path_factory.mktemp("pg")) as address:
+    # Not below pytest's own folder, which each run closes to other users, as which the server runs.
+    with tempfile.TemporaryDirectory() as folder, running_postgres(Path(folder)) as address:
         yield address
 
 

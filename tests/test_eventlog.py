@@ -341,9 +341,9 @@ class TestRedisEventLog(Contract):
             def __getattr__(self, name):
                 return getattr(log.client, name)
 
-            def eval(self, *arguments):
-                calls.append(log.client.eval(*arguments))
-                calls.append(log.client.eval(*arguments))
+            def execute_command(self, *arguments):
+                calls.append(log.client.execute_command(*arguments))
+                calls.append(log.client.execute_command(*arguments))
 
         log._append(Twice(), "orders", [Draft(None, "1"), Draft("a", "2", "key")], keep_one=False)
         assert calls[0] == calls[1]

@@ -97,6 +97,10 @@ class EventLog(ABC):
         What is removed is always a prefix of the log: an entry that follows a younger one stays.
         """
 
+    def forget_keys(self) -> int:
+        """Remove the keys that the window has passed, where the log does not do so itself; count them."""
+        return 0
+
     @abstractmethod
     async def read(self, topic: str, from_seq: int, limit: int, *, urgent: bool = False) -> Page:
         """Read the head, and at most ``limit + 1`` entries from ``from_seq`` on, as one snapshot.

@@ -14,6 +14,7 @@ end
 local function text(number) return string.format('%.0f', number) end
 """
 
+# Redis does not undo a script that fails: each entry moves the head before anything else may fail.
 # KEYS: head, entries, this attempt, the key of each draft that has one.
 # ARGV: time, how many to keep, oldest time to keep, seconds to remember the attempt and a key, and
 # for each draft its tag, event, data and the number of its key or 0. Times in milliseconds.
@@ -24,6 +25,7 @@ APPEND = (
 local done = redis.call('GET', KEYS[3])
 if done then return cjson.decode(done) end
 local seq, tag, at = head()
+if seq == 0 then redis.call('DEL', KEYS[2]) end -- an empty stream would remember its last id
 at = math.max(at, tonumber(ARGV[1]))
 local keep, oldest, answer, appended = tonumber(ARGV[2]), tonumber(ARGV[3]), {}, false
 for first = 6, #ARGV, 4 do
@@ -38,22 +40,31 @@ for first = 6, #ARGV, 4 do
     local receipt = {text(seq + 1), ARGV[first], tag, '1'}
     redis.call('XADD', KEYS[2], receipt[1] .. '-0', 'tag', receipt[2], 'prev', tag,
       'event', ARGV[first + 1], 'data', ARGV[first + 2], 'at', text(at))
-    if keyed then redis.call('SET', key, cjson.encode(receipt), 'PX', ARGV[5]) end
     seq, tag, appended = seq + 1, receipt[2], true
+    redis.call('HSET', KEYS[1], 'seq', text(seq), 'tag', tag, 'at', text(at))
+    if keyed then redis.call('SET', key, cjson.encode(receipt), 'PX', ARGV[5]) end
     answer[#answer + 1] = receipt
   end
 end
 if appended then
-  redis.call('HSET', KEYS[1], 'seq', text(seq), 'tag', tag, 'at', text(at))
   redis.call('XTRIM', KEYS[2], 'MAXLEN', text(keep))
-  local kept = oldest > 0 and redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 100) or {}
-  for _, entry in ipairs(kept) do
-    if tonumber(entry[2][10]) >= oldest then break end
-    redis.call('XDEL', KEYS[2], entry[1])
+  for _ = 1, oldest > 0 and 100 or 0 do
+    local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+    if not first or tonumber(first[2][10]) >= oldest then break end
+    redis.call('XDEL', KEYS[2], first[1])
   end
 end
 redis.call('SET', KEYS[3], cjson.encode(answer), 'PX', ARGV[4])
 return answer
+"""
+)
+
+# Gives the head's seq and tag.
+HEAD = (
+    _HEAD
+    + """
+local seq, tag = head()
+return {text(seq), tag}
 """
 )
 

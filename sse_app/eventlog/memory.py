@@ -25,7 +25,7 @@ class MemoryEventLog(EventLog):
     def append_many(self, topic: str, drafts: Sequence[Draft], *, keep_one: bool) -> list[Receipt]:
         """Append events."""
         with self._lock:
-            known = self._known(topic)
+            known = self._known(topic, drafts)
             appended = [self._append(topic, draft) for draft in unknown(drafts, known)]
             kept = self._entries.setdefault(topic, deque(maxlen=conf.SSE_MEMORY_LOG_ENTRIES))
             if keep_one and appended:
@@ -42,13 +42,13 @@ class MemoryEventLog(EventLog):
         self._heads[topic] = entry.position
         return entry
 
-    def _known(self, topic: str) -> dict[str, Receipt]:
-        """Give what is known by its key, and forget what the window has passed."""
+    def _known(self, topic: str, drafts: Sequence[Draft]) -> dict[str, Receipt]:
+        """Forget the keys that the window has passed, the oldest come first, and look up the rest."""
         keys = self._keys.setdefault(topic, {})
         before = timezone.now() - timedelta(seconds=conf.SSE_IDEMPOTENCY_WINDOW)
-        for key in [key for key, (moment, _) in keys.items() if moment < before]:
-            del keys[key]
-        return {key: receipt for key, (_, receipt) in keys.items()}
+        while keys and keys[oldest := next(iter(keys))][0] < before:
+            del keys[oldest]
+        return {draft.key: keys[draft.key][1] for draft in drafts if draft.key in keys}
 
     def _remember(self, topic: str, drafts: Sequence[Draft], given: Sequence[Receipt]) -> None:
         for draft, receipt in zip(drafts, given, strict=True):

@@ -34,11 +34,13 @@ class ORMEventLog(EventLog):
     def append_many(self, topic: str, drafts: Sequence[Draft], *, keep_one: bool) -> list[Receipt]:
         """Append events; they exist if and only if the caller's transaction commits."""
         with transaction.atomic(using=self.alias, savepoint=False):
-            known = self._known(topic, drafts)
+            keys = [draft.key for draft in drafts if draft.key is not None]
+            known = self._known(topic, keys) if keys else {}
             fresh = unknown(drafts, known)
             entries = self._append(topic, fresh, keep_one=keep_one) if fresh else []
             given = receipts(drafts, known, entries)
-            self._remember(topic, drafts, given)
+            if keys:
+                self._remember(topic, drafts, given)
         return given
 
     def _append(self, topic: str, drafts: Sequence[Draft], *, keep_one: bool) -> list[Entry]:
@@ -81,11 +83,8 @@ class ORMEventLog(EventLog):
             row.update(**changes)
         return row.get()
 
-    def _known(self, topic: str, drafts: Sequence[Draft]) -> dict[str, Receipt]:
+    def _known(self, topic: str, keys: Sequence[str]) -> dict[str, Receipt]:
         """Look up keys under the lock of the head, so that no two transactions miss each other's."""
-        keys = [draft.key for draft in drafts if draft.key is not None]
-        if not keys:
-            return {}
         self._update(topic, seq=F("seq"))
         rows = self._keys(topic).filter(key__in=keys, created_at__gte=_window_start())
         return {
@@ -99,8 +98,6 @@ class ORMEventLog(EventLog):
             for draft, receipt in zip(drafts, given, strict=True)
             if draft.key is not None and receipt.entry is not None
         }
-        if not new:
-            return
         row = Topic.objects.using(self.alias).get(name=topic)
         self._keys(topic).filter(key__in=new).delete()  # those that the window has passed
         IdempotencyKey.objects.using(self.alias).bulk_create(
@@ -116,8 +113,7 @@ class ORMEventLog(EventLog):
         return list(Topic.objects.using(self.alias).order_by("name").values_list("name", flat=True))
 
     def trim(self, topic: str, *, keep: int | None, before: datetime | None) -> int:
-        """Remove the oldest entries, in short transactions that hold no lock on the head; and old keys."""
-        self._keys(topic).filter(created_at__lt=_window_start()).delete()
+        """Remove the oldest entries, in short transactions that hold no lock on the head."""
         head = Topic.objects.using(self.alias).filter(name=topic).first()
         events = Event.objects.using(self.alias).filter(topic=head).order_by("seq")
         oldest = events.values_list("seq", flat=True).first()
@@ -132,6 +128,14 @@ class ORMEventLog(EventLog):
             end = min(start + ROWS_PER_STATEMENT, first_kept)
             events.filter(seq__lt=end).order_by().delete()
         return first_kept - oldest
+
+    def forget_keys(self) -> int:
+        """Forget old keys, in short transactions as well."""
+        keys = IdempotencyKey.objects.using(self.alias)
+        forgotten = 0
+        while old := list(keys.filter(created_at__lt=_window_start()).values_list("pk")[:ROWS_PER_STATEMENT]):
+            forgotten += keys.filter(pk__in=[pk for (pk,) in old]).delete()[0]
+        return forgotten
 
     async def read(self, topic: str, from_seq: int, limit: int, *, urgent: bool = False) -> Page:
         """Read head and entries in one statement."""

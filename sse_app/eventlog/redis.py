@@ -8,6 +8,7 @@ that a client that repeats a script because its answer was lost gets the first a
 """
 
 import re
+import secrets
 import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,21 +16,25 @@ from functools import cached_property
 from typing import Any
 
 from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from sse_app import database
 from sse_app.conf import conf, topic_rules
 from sse_app.entries import Entry, Page
 from sse_app.eventlog.base import Draft, EventLog, Receipt, new_tag
-from sse_app.eventlog.lua import APPEND, FIRST_SINCE, READ
+from sse_app.eventlog.lua import APPEND, FIRST_SINCE, HEAD, READ
 from sse_app.positions import GENESIS, Position
 from sse_app.topics import TopicRule, UnknownTopic
 
 # How long an attempt is remembered whose answer may have been lost; a client repeats it within seconds.
 ATTEMPT_SECONDS = 60.0
-# A Redis that hangs fails an append or a read after these, in seconds.
+# A Redis that hangs fails an append or a read after these, in seconds, and once more for the retry.
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
+# What one command may carry.
+MAX_BATCH = 50_000
 
 
 class RedisEventLog(EventLog):
@@ -58,18 +63,22 @@ class RedisEventLog(EventLog):
         }
 
     def _append(self, pipeline: Any, topic: str, drafts: Sequence[Draft], *, keep_one: bool) -> None:
+        if len(drafts) > MAX_BATCH:
+            raise ValueError(
+                f"{len(drafts)} events to {topic!r} at once are more than the {MAX_BATCH} of a batch"
+            )
         now = time.time()
         rule = _rule(topic)
         keep = rule.keep if rule and rule.keep is not None else conf.SSE_REDIS_LOG_ENTRIES
         oldest = now - rule.max_age if rule and rule.max_age is not None else 0.0
-        tags = [new_tag() for _ in drafts]
-        keys = list(dict.fromkeys(draft.key for draft in drafts if draft.key is not None))
+        keys = {key: number for number, key in enumerate(_keys(drafts), start=1)}
         arguments: list[Any] = [_ms(now), 1 if keep_one else keep, _ms(oldest)]
-        arguments += [_ms(ATTEMPT_SECONDS), _ms(conf.SSE_IDEMPOTENCY_WINDOW)]
-        for tag, draft in zip(tags, drafts, strict=True):
-            number = 0 if draft.key is None else keys.index(draft.key) + 1
-            arguments += [tag, draft.event or "", draft.data, number]
-        names = [self._key(topic, "attempt", tags[0]), *(self._key(topic, "key", key) for key in keys)]
+        arguments += [_ms(ATTEMPT_SECONDS), max(1, _ms(conf.SSE_IDEMPOTENCY_WINDOW))]
+        for draft in drafts:
+            number = 0 if draft.key is None else keys[draft.key]
+            arguments += [new_tag(), draft.event or "", draft.data, number]
+        attempt = secrets.token_hex(16)  # a tag is too short: among many publishes two are the same
+        names = [self._key(topic, "attempt", attempt), *(self._key(topic, "key", key) for key in keys)]
         self._eval(pipeline, APPEND, topic, names, arguments)
 
     async def read(self, topic: str, from_seq: int, limit: int, *, urgent: bool = False) -> Page:
@@ -86,15 +95,16 @@ class RedisEventLog(EventLog):
 
     def heads_now(self, topics: Sequence[str]) -> Mapping[str, Position]:
         """Read the heads."""
+        if not topics:
+            return {}
         pipeline = self.client.pipeline(transaction=False)
         for topic in topics:
-            pipeline.hmget(self._key(topic, "head"), "seq", "tag")
-        heads = {}
-        for topic, (seq, tag) in zip(topics, pipeline.execute() if topics else (), strict=True):
-            head = self._read(topic, 0, 0).head if seq is None else Position(int(seq), tag)
-            if head != GENESIS:
-                heads[topic] = head
-        return heads
+            self._eval(pipeline, HEAD, topic, (), ())
+        found = {
+            topic: Position(int(seq), tag)
+            for topic, (seq, tag) in zip(topics, pipeline.execute(), strict=True)
+        }
+        return {topic: head for topic, head in found.items() if head != GENESIS}
 
     async def first_since(self, topic: str, moment: datetime) -> int:
         """Look for the entry in one script."""
@@ -129,7 +139,8 @@ class RedisEventLog(EventLog):
     ) -> Any:
         # Whole each time: a Redis that was restarted, or took over, does not know a script by its hash.
         keys = [self._key(topic, "head"), self._key(topic, "entries"), *names]
-        return client.eval(script, len(keys), *keys, *arguments)
+        # Not ``eval``: a cluster's pipeline has it blocked, though it carries it well.
+        return client.execute_command("EVAL", script, len(keys), *keys, *arguments)
 
     def _key(self, topic: str, *parts: str) -> str:
         return ":".join((conf.SSE_REDIS_PREFIX, f"{{{topic}}}", *parts))
@@ -151,6 +162,8 @@ def connect(host: Any) -> Any:
         "decode_responses": True,
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": ANSWER_SECONDS,
+        # Its own would take a minute and more, and differ between a URL and a pair of host and port.
+        "retry": Retry(NoBackoff(), 1),
         **options,
     }
     if url := wanted.pop("cluster", None):
@@ -169,6 +182,10 @@ def _rule(topic: str) -> TopicRule | None:
         return topic_rules().rule(topic)
     except (ValueError, UnknownTopic):
         return None
+
+
+def _keys(drafts: Sequence[Draft]) -> list[str]:
+    return list(dict.fromkeys(draft.key for draft in drafts if draft.key is not None))
 
 
 def _receipt(topic: str, draft: Draft, answer: Sequence[str]) -> Receipt:

@@ -58,6 +58,7 @@ class Command(BaseCommand):
                 total += removed
                 if removed:
                     self.stdout.write(f"{topic}: {removed} removed")
+        log.forget_keys()
         self.stdout.write(f"{total} events removed")
 
     def _rule(self, topic: str, *, named: bool) -> TopicRule | None:

@@ -1,0 +1,1 @@
+"""The simulation: the shipped tails, readers and logs, in a world of faults on virtual time."""
