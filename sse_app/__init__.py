@@ -1,6 +1,7 @@
 """Live streams for Django: publish anywhere, and every reader gets each event once, in order."""
 
 from sse_app.events import ServerSentEvent
+from sse_app.messages import Message
 from sse_app.negotiation import negotiate
 from sse_app.permissions import TopicPolicy, user_topic
 from sse_app.publishing import (
@@ -15,8 +16,8 @@ from sse_app.publishing import (
 from sse_app.responses import EventSourceResponse, NDJSONResponse
 from sse_app.resuming import last_event_id, last_event_id_bytes
 from sse_app.subscribing import EARLIEST, acurrent_cursor, current_cursor, subscribe
-from sse_app.subscription import Message, Subscription, TooManyTopics
-from sse_app.topics import IllegalTopic, UnknownTopic
+from sse_app.subscription import Subscription
+from sse_app.topics import IllegalTopic, TooManyTopics, UnknownTopic
 
 __all__ = [
     "EARLIEST",

@@ -1,12 +1,13 @@
 """Settings: every one of them, with its type, its default and the reason for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from django.conf import settings
 
-from sse_app.topics import TopicRules
+from sse_app.positions import LONGEST_POSITION, MAX_CURSOR_LENGTH
+from sse_app.topics import TooManyTopics, TopicRule, TopicRules
 
 
 class Settings:
@@ -41,6 +42,16 @@ class Settings:
     def SSE_MAX_EVENT_BYTES(self) -> int:
         """Bytes of one event's data; clients and brokers choke on more than 64 KiB."""
         return getattr(settings, "SSE_MAX_EVENT_BYTES", 64 * 1024)
+
+    @property
+    def SSE_MAX_MESSAGE_BYTES(self) -> int:
+        """Bytes of one message that a WebSocket client sends; a few photos, and no more."""
+        return getattr(settings, "SSE_MAX_MESSAGE_BYTES", 4 * 2**20)
+
+    @property
+    def SSE_SEND_TIMEOUT(self) -> float:
+        """Seconds that one send to a WebSocket may hang before it is closed; uvicorn's ping waits 20."""
+        return getattr(settings, "SSE_SEND_TIMEOUT", 30.0)
 
     @property
     def SSE_KEEP_ALIVE(self) -> float:
@@ -115,3 +126,13 @@ conf = Settings()
 def topic_rules() -> TopicRules:
     """Give the declared topics. Raises ValueError where the setting is wrong."""
     return TopicRules(conf.SSE_TOPICS)
+
+
+def stream_rules(topics: Sequence[str]) -> dict[str, TopicRule]:
+    """Give the rules of one stream's topics. Raises IllegalTopic, UnknownTopic or TooManyTopics."""
+    most = conf.SSE_MAX_TOPICS
+    if len(topics) > most:
+        raise TooManyTopics(f"{len(topics)} topics are more than the {most} of SSE_MAX_TOPICS")
+    if sum(len(topic) + LONGEST_POSITION for topic in topics) > MAX_CURSOR_LENGTH:
+        raise TooManyTopics(f"a cursor of these {len(topics)} topics would be too long to be read back")
+    return {topic: topic_rules().rule(topic) for topic in topics}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import SyncToAsync, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 from django.db import connections
 
 from sse_app.conf import conf
@@ -33,6 +33,16 @@ async def lease() -> AsyncIterator[None]:
             yield
         finally:
             await release()
+
+
+@asynccontextmanager
+async def short_lease() -> AsyncIterator[None]:
+    """Do what ``lease`` does outside a Django request, as on a WebSocket, which lives for hours.
+
+    What is synchronous runs in a thread of its own, and not in the one that all of a process shares.
+    """
+    async with ThreadSensitiveContext(), lease():
+        yield
 
 
 async def release() -> None:

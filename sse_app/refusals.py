@@ -18,6 +18,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from sse_app.lease import lease
 from sse_app.permissions import (
     EventFilter,
+    Scope,
     User,
     event_filters,
     may_publish,
@@ -43,6 +44,28 @@ class Refused(Exception):
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
+REFUSED = (
+    Refused,
+    UnknownTopic,
+    EventTooLarge,
+    RequestDataTooBig,
+    BadRequest,
+    SuspiciousOperation,
+    MultiPartParserError,
+)
+
+
+def as_refusal(error: Exception) -> Refused:
+    """Give the answer to a client whose request has raised one of ``REFUSED``."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, UnknownTopic):
+        return Refused(404, error.args[0])
+    if isinstance(error, (EventTooLarge, RequestDataTooBig)):
+        return Refused(413, str(error))
+    return Refused(400, str(error))
+
+
 def door(*methods: str) -> Callable[[View], View]:
     """Make a view that answers refusals as JSON, asks for no login page and needs no transaction."""
 
@@ -54,14 +77,9 @@ def door(*methods: str) -> Callable[[View], View]:
                     allowed = ", ".join(methods)
                     raise Refused(405, f"{request.method} is not allowed here", Allow=allowed)
                 return await view(request, *args, **kwargs)
-            except Refused as refused:
+            except REFUSED as error:
+                refused = as_refusal(error)
                 return json_line({"error": str(refused)}, refused.status, refused.headers)
-            except UnknownTopic as error:
-                return json_line({"error": error.args[0]}, 404)
-            except (EventTooLarge, RequestDataTooBig) as error:
-                return json_line({"error": str(error)}, 413)
-            except (BadRequest, SuspiciousOperation, MultiPartParserError) as error:
-                return json_line({"error": str(error)}, 400)
 
         # Django refuses async views under ATOMIC_REQUESTS unless they opt out for each database.
         guarded._non_atomic_requests = set(connections)  # type: ignore[attr-defined]
@@ -79,28 +97,31 @@ def require_asgi(request: HttpRequest) -> ASGIRequest:
     return request
 
 
-async def admit_readers(request: ASGIRequest, topics: Iterable[str]) -> User:
-    """Give the user, or refuse one who may not read all of the topics."""
-    async with lease():
-        user = await _user(request)
-        for topic in topics:
-            if not await may_subscribe(user, request.scope, topic):
-                raise _denied(user, f"you may not read {topic!r}")
-    return user
+async def admit_readers(user: User, scope: Scope, topics: Iterable[str]) -> None:
+    """Refuse a user who may not read all of the topics."""
+    for topic in topics:
+        if not await may_subscribe(user, scope, topic):
+            raise _denied(user, f"you may not read {topic!r}")
 
 
 async def admit_stream(request: ASGIRequest, subscription: Subscription) -> User:
-    """Give the user of a stream and let the policy have its say in it, or refuse."""
-    user = await admit_readers(request, subscription.rules)
+    """Give the user of a stream over HTTP, or refuse."""
     async with lease():
-        for topic in _replayed(subscription):
-            if not await may_replay(user, request.scope, topic):
-                if subscription.starts[topic].since is not None:
-                    raise _denied(user, f"you may not read the past of {topic!r}")
-                _close_past(subscription, topic)
-        subscription.filters = await event_filters(user, request.scope, subscription.rules)
-    subscription.snapshots = snapshot_sources(subscription.rules, user, request.scope)
+        user = await _user(request)
+        await admit_subscription(user, request.scope, subscription)
     return user
+
+
+async def admit_subscription(user: User, scope: Scope, subscription: Subscription) -> None:
+    """Let the policy have its say in a subscription, whichever way it came in; or refuse it."""
+    await admit_readers(user, scope, subscription.rules)
+    for topic in _replayed(subscription):
+        if not await may_replay(user, scope, topic):
+            if subscription.starts[topic].since is not None:
+                raise _denied(user, f"you may not read the past of {topic!r}")
+            _close_past(subscription, topic)
+    subscription.filters = await event_filters(user, scope, subscription.rules)
+    subscription.snapshots = snapshot_sources(subscription.rules, user, scope)
 
 
 def _replayed(subscription: Subscription) -> list[str]:
@@ -122,8 +143,9 @@ def _close_past(subscription: Subscription, topic: str) -> None:
 
 async def admit_replay(request: ASGIRequest, topic: str) -> tuple[User, EventFilter | None]:
     """Give the user and which events the user gets, or refuse one who may not read the past."""
-    user = await admit_readers(request, [topic])
     async with lease():
+        user = await _user(request)
+        await admit_readers(user, request.scope, [topic])
         if not await may_replay(user, request.scope, topic):
             raise _denied(user, f"you may not read the past of {topic!r}")
         filters = await event_filters(user, request.scope, [topic])

@@ -73,5 +73,17 @@ async def acurrent_cursor(*topics: str) -> str:
     return await sync_to_async(current_cursor)(*topics)
 
 
+async def acursor_before(topic: str, newest: int) -> str:
+    """Give the cursor of a reader who has had all of a topic but the ``newest`` events, to show these first.
+
+    Where fewer are kept, it gives those. Raises IllegalTopic or UnknownTopic.
+    """
+    topic_rules().rule(topic)
+    log = get_event_log()
+    head = (await log.read(topic, 0, 0)).head
+    page = await log.read(topic, max(0, head.seq - newest + 1), newest)
+    return encode_cursor({topic: page.before})
+
+
 def _cursor(topics: Sequence[str], heads: Cursor, logged: Sequence[str]) -> str:
     return encode_cursor({topic: heads.get(topic, GENESIS) if topic in logged else None for topic in topics})

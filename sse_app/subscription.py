@@ -3,37 +3,23 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
-from sse_app.conf import conf, topic_rules
+from sse_app.conf import conf, stream_rules
 from sse_app.entries import Entry
 from sse_app.events import KEEP_ALIVE, ServerSentEvent
 from sse_app.hub import Hub
 from sse_app.local import get_hub
+from sse_app.messages import Message
 from sse_app.payloads import to_text
 from sse_app.permissions import EventFilter
 from sse_app.place import Item, Lagged, Reset
-from sse_app.positions import LONGEST_POSITION, MAX_CURSOR_LENGTH, Cursor, encode_cursor
+from sse_app.positions import Cursor, encode_cursor
 from sse_app.reader import Reader
 from sse_app.snapshot import Shown, Snapshot, SnapshotSource
 from sse_app.start import Start, read_starts
-from sse_app.topics import TopicKind, TopicRule
-
-
-class TooManyTopics(ValueError):
-    """The stream asks for more topics than ``SSE_MAX_TOPICS``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """An event as a program gets it; ``id`` is the cursor to come back with."""
-
-    topic: str
-    event: str | None
-    data: str
-    id: str | None
+from sse_app.topics import TopicKind
 
 
 class Subscription:
@@ -53,7 +39,7 @@ class Subscription:
         since: datetime | None = None,
         hub: Hub | None = None,
     ) -> None:
-        self.rules = _rules(list(dict.fromkeys(topics)))
+        self.rules = stream_rules(list(dict.fromkeys(topics)))
         self.starts = read_starts(self.rules, cursor, since)
         self.filters: Mapping[str, EventFilter] = {}
         self.snapshots: Mapping[str, SnapshotSource] = {}
@@ -96,6 +82,28 @@ class Subscription:
                     given = time()
         finally:
             self.close()
+
+    async def batches(self, keep_alive: float) -> AsyncGenerator[list[Message], None]:
+        """Give the messages, all that are pending in one list; in silence, the cursor again.
+
+        It is told after ``keep_alive`` seconds in which nothing was given, as a heartbeat.
+        """
+        time = asyncio.get_running_loop().time
+        given = time()
+        while not self._reader.closed:
+            items = await self.items(given + keep_alive - time())
+            batch = self.messages(items) or ([self._cursor()] if items is None else [])
+            if batch and not self._reader.closed:
+                yield batch
+                given = time()
+
+    def messages(self, items: list[Item | Shown] | None) -> list[Message]:
+        """Give what ``items()`` gave as messages, the cursor where there are none and it has moved."""
+        if items:
+            return list(self._merged(items))
+        if items is None and not (self._untold and self._id()):
+            return []
+        return [self._cursor()]
 
     def __aiter__(self) -> "Subscription":
         return self
@@ -169,16 +177,17 @@ class Subscription:
     def _block(self, items: list[Item | Shown] | None) -> bytes:
         if items:
             return b"".join(self._encode(items))
-        if items is None and not (self._untold and self._id()):
+        told = self.messages(items)
+        if not told:
             return KEEP_ALIVE
-        self._untold = False
-        return self._cursor_block()
-
-    def _cursor_block(self) -> bytes:
-        """Tell the client its cursor, so that a stream that is cut before its next event is resumed."""
         spread = random.uniform(0.75, 1.25)
         retry = timedelta(seconds=max(0.5, conf.SSE_RETRY * spread))  # browsers honour 0
-        return ServerSentEvent("", event="cursor", id=self._id(), retry=retry).encode()
+        return ServerSentEvent("", event="cursor", id=told[0].id, retry=retry).encode()
+
+    def _cursor(self) -> Message:
+        """Tell the client its cursor, so that a stream that is cut before its next event is resumed."""
+        self._untold = False
+        return self._control("cursor", "")
 
     def _encode(self, items: list[Item | Shown]) -> Iterator[bytes]:
         alone = len(self.rules) == 1
@@ -232,12 +241,3 @@ class Subscription:
             if position is None and self.rules[topic].kind is not TopicKind.EPHEMERAL:
                 return None
         return encode_cursor(self._positions, first)
-
-
-def _rules(topics: list[str]) -> dict[str, TopicRule]:
-    most = conf.SSE_MAX_TOPICS
-    if len(topics) > most:
-        raise TooManyTopics(f"{len(topics)} topics are more than the {most} of SSE_MAX_TOPICS")
-    if sum(len(topic) + LONGEST_POSITION for topic in topics) > MAX_CURSOR_LENGTH:
-        raise TooManyTopics(f"a cursor of these {len(topics)} topics would be too long to be read back")
-    return {topic: topic_rules().rule(topic) for topic in topics}

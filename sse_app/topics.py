@@ -24,6 +24,10 @@ class UnknownTopic(LookupError):
     """The name is legal, but no pattern of ``SSE_TOPICS`` declares it."""
 
 
+class TooManyTopics(ValueError):
+    """The stream asks for more topics than ``SSE_MAX_TOPICS``."""
+
+
 class TopicKind(StrEnum):
     """What happens to an event of the topic once it has been sent."""
 

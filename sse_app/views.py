@@ -3,19 +3,18 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.dateparse import parse_datetime
 
 from sse_app.conf import conf, topic_rules
 from sse_app.eventlog import get_event_log
 from sse_app.history import NotContinued, history, parse_position
 from sse_app.permissions import User
 from sse_app.publishing import EventTooLarge, apublish, require_key
+from sse_app.queries import make_subscription, named_topics, parameter, parse_moment
 from sse_app.refusals import (
     Refused,
     admit_publisher,
@@ -27,11 +26,7 @@ from sse_app.refusals import (
 )
 from sse_app.responses import EventSourceResponse, NDJSONResponse
 from sse_app.resuming import last_event_id
-from sse_app.subscribing import EARLIEST
-from sse_app.subscription import Subscription
 from sse_app.topics import TopicKind, TopicRule
-
-T = TypeVar("T")
 
 READY_SECONDS = 5.0
 EXPORT_PARAMETERS = ("after", "since", "event", "limit")
@@ -40,10 +35,7 @@ EXPORT_PARAMETERS = ("after", "since", "event", "limit")
 @door("GET", "HEAD")
 async def events(request: HttpRequest) -> HttpResponseBase:
     """Stream the topics of the query: ``?topic=a&topic=b``."""
-    topics = request.GET.getlist("topic")
-    if not topics:
-        raise Refused(400, "name at least one topic, as in ?topic=notifications")
-    return await _stream(request, topics)
+    return await _stream(request, named_topics(request.GET))
 
 
 @door("GET", "HEAD", "POST")
@@ -63,15 +55,12 @@ async def export(request: HttpRequest, topic: str) -> HttpResponseBase:
     for name in request.GET:
         if name not in EXPORT_PARAMETERS:
             raise Refused(400, f"unknown parameter {name!r}; known are {', '.join(EXPORT_PARAMETERS)}")
-    try:
-        options: dict[str, Any] = {
-            "after": _parameter(request, "after", lambda text: parse_position(topic, text)),
-            "since": _parameter(request, "since", _parse_moment),
-            "limit": _parameter(request, "limit", _parse_limit),
-            "event": _parameter(request, "event", _parse_event),
-        }
-    except ValueError as error:
-        raise Refused(400, str(error)) from error
+    options: dict[str, Any] = {
+        "after": parameter(request.GET, "after", lambda text: parse_position(topic, text)),
+        "since": parameter(request.GET, "since", parse_moment),
+        "limit": parameter(request.GET, "limit", _parse_limit),
+        "event": parameter(request.GET, "event", _parse_event),
+    }
     user, options["gets"] = await admit_replay(request, topic)
     try:
         records = await history(topic, **options)
@@ -101,25 +90,10 @@ async def _stream(request: HttpRequest, topics: Iterable[str]) -> HttpResponseBa
     request = require_asgi(request)
     if not request.accepts("text/event-stream"):
         raise Refused(406, "this address serves text/event-stream only")
-    try:
-        cursor, since = _where_to_begin(request)
-        subscription = Subscription(topics, cursor=cursor, since=since)
-    except ValueError as error:
-        raise Refused(400, str(error)) from error
+    subscription = make_subscription(topics, request.GET, last_event_id(request))
     user = await admit_stream(request, subscription)
     blocks = subscription.blocks(conf.SSE_KEEP_ALIVE)
     return EventSourceResponse(blocks, keep_alive=None, headers=_privacy(user))
-
-
-def _where_to_begin(request: HttpRequest) -> tuple[str | None, datetime | None]:
-    """Give the client's cursor, or the moment from which on it wants the kept events."""
-    since = _parameter(request, "since", _parse_moment)
-    if since is not None and "last_event_id" in request.GET:
-        raise Refused(400, "give last_event_id or since, not both")
-    cursor = last_event_id(request)
-    if cursor == "earliest":
-        return None, EARLIEST
-    return cursor, None if cursor else since
 
 
 def _privacy(user: User) -> dict[str, str]:
@@ -179,11 +153,6 @@ def _body(content: bytes) -> dict[str, Any]:
     return body
 
 
-def _parameter(request: HttpRequest, name: str, parse: Callable[[str], T]) -> T | None:
-    text = request.GET.get(name)
-    return None if text is None else parse(text)
-
-
 def _parse_limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 19 and int(text)):
         raise ValueError(f"limit: must be a whole number of at least 1, not {text!r}")
@@ -194,14 +163,3 @@ def _parse_event(text: str) -> str:
     if not text:
         raise ValueError("event: must not be empty; 'message' stands for events without a name")
     return text
-
-
-def _parse_moment(text: str) -> datetime:
-    try:
-        # A plus sign that was not escaped arrives as a space.
-        moment = parse_datetime(text.replace(" ", "+")) or parse_datetime(text)
-        if moment is not None and moment.tzinfo is not None:
-            return moment.astimezone(UTC)
-    except (ValueError, OverflowError):  # no such day, or one at the ends of time that UTC has not
-        pass
-    raise ValueError(f"since: must be a time with its zone, such as 2026-01-31T12:00:00Z, not {text!r}")

@@ -15,10 +15,20 @@ APP = Path(__file__).parent.parent / "sse_app"
 
 # From the top. A folder is one unit; on a floor, what stands on the right may rest on its left.
 FLOORS = {
-    "wiring": ["apps", "urls", "__init__"],
-    "doors": ["refusals", "views", "admin", "checks", "management", "templatetags"],
+    "wiring": ["apps", "urls", "routing", "__init__"],
+    "doors": ["refusals", "queries", "views", "consumers", "admin", "checks", "management", "templatetags"],
     "verbs": ["publishing", "subscription", "subscribing", "history", "export"],
-    "seams": ["eventlog", "outbox", "relay", "local", "permissions", "snapshots", "responses", "negotiation"],
+    "seams": [
+        "eventlog",
+        "outbox",
+        "relay",
+        "local",
+        "permissions",
+        "snapshots",
+        "responses",
+        "negotiation",
+        "websocket",
+    ],
     "django": ["conf", "lease", "resuming", "body", "database", "models"],
     "flow": [
         "backoff",
@@ -34,7 +44,17 @@ FLOORS = {
         "hub",
         "snapshot",
     ],
-    "values": ["payloads", "events", "positions", "start", "topics", "entries", "ring", "doorbell"],
+    "values": [
+        "payloads",
+        "messages",
+        "events",
+        "positions",
+        "start",
+        "topics",
+        "entries",
+        "ring",
+        "doorbell",
+    ],
 }
 FOREIGN_TO = {"values": {"django", "channels", "asyncio"}, "flow": {"django", "channels"}}
 
