@@ -14,9 +14,13 @@ from django.db import connections
 from project.management.commands.demo_data import PASSWORD, USERNAME
 from project.port import why_not
 
+# Above the app's own limit, which says why it closes; beyond this one daphne cuts the connection.
+MAX_FRAME_BYTES = 8 * 2**20
+
 BANNER = """
   Dashboard   {base}/
   Export      {base}/demo/export/
+  Chat        {base}/demo/chat/
   Admin       {base}/admin/   sign in as {username} / {password}
   Events      {base}/sse/events/?topic=notifications
 
@@ -38,7 +42,8 @@ class Command(DaphneCommand):  # type: ignore[misc]
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Serve, and greet once it runs."""
-        self.server_cls = functools.partial(Server, ready_callable=self._greet)
+        sizes = dict.fromkeys(("websocket_max_message_size", "websocket_max_frame_size"), MAX_FRAME_BYTES)
+        self.server_cls = functools.partial(Server, ready_callable=self._greet, **sizes)
         super().inner_run(*args, **options)
 
     def _greet(self) -> None:
