@@ -98,6 +98,9 @@ SSE_TOPIC_POLICY = "project.policy.DemoPolicy"
 # Any setting of the app by its own name: JSON, or else text.
 globals().update({name: _value(text) for name, text in os.environ.items() if name.startswith("SSE_")})
 
+# Of runserver: above the app's own limit, which says why it closes; here daphne cuts the connection.
+DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE = DAPHNE_WEBSOCKET_MAX_FRAME_SIZE = 8 * 2**20
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

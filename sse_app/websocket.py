@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any
 
 from sse_app.conf import conf
+from sse_app.hangup import have_server_close
 
 logger = logging.getLogger("sse_app")
 
@@ -87,7 +88,8 @@ class WebSocket:
             raise Gone from None
 
     async def close(self, code: int = NORMAL, reason: str = "") -> None:
-        """Close it, unless that has been done. daphne keeps the reason to itself."""
+        """Close it, unless that has been done."""
+        have_server_close()
         said = reason.encode()[:MAX_REASON].decode(errors="ignore")
         try:
             await self._speak({"type": "websocket.close", "code": code, "reason": said})
@@ -124,8 +126,8 @@ def conversation(
     """Make an ASGI application of a function that talks to one WebSocket until it returns.
 
     It is accepted first: of a handshake that is refused a browser tells its page nothing at all. The
-    function ends the conversation with ``Goodbye``; ``farewell`` then gives a last message, for
-    clients and servers that have no place for a reason.
+    function ends the conversation with ``Goodbye``; ``farewell`` then gives a last message, for clients
+    that have no place for a code and a reason.
     """
 
     def decorate(talk: Callable[[WebSocket], Awaitable[None]]) -> Application:

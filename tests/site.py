@@ -24,6 +24,15 @@ SERVERS = {
     "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", "{application}"],
     "uvicorn": ["uvicorn", "--port", "{port}", "--log-level", "warning", "{application}"],
 }
+# Of the server whose own limit is below that of the app.
+LARGER = ["--websocket-max-message-size", "8388608", "--websocket-max-frame-size", "8388608"]
+COMMANDS = {
+    **SERVERS,
+    "daphne": [*SERVERS["daphne"], *LARGER],
+    "runserver": ["django", "runserver", "--noreload", "{port}"],
+    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:{port}", "{application}"],
+    "granian": ["granian", "--interface", "asgi", "--port", "{port}", "{application}"],
+}
 
 
 def free_port():
@@ -44,7 +53,13 @@ class Site:
             for name, value in os.environ.items()
             if not name.startswith(("SSE_", "DJANGO_", "DATABASE_", "REDIS_"))
         }
-        self.environment = {**inherited, "DJANGO_DEBUG": "1", "PYTHONDEVMODE": "", **environment}
+        self.environment = {
+            **inherited,
+            "DJANGO_SETTINGS_MODULE": "project.settings",
+            "DJANGO_DEBUG": "1",
+            "PYTHONDEVMODE": "",
+            **environment,
+        }
         self.processes = []
 
     def manage(self, *arguments, **environment):
@@ -87,7 +102,7 @@ class ServerProcess:
     def __init__(self, site, server, port, environment):
         self.port = port
         self.base = f"http://127.0.0.1:{port}"
-        command = [part.format(port=port, application=site.application) for part in SERVERS[server]]
+        command = [part.format(port=port, application=site.application) for part in COMMANDS[server]]
         self.log = site.folder / f"{server}-{port}.log"
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(

@@ -33,6 +33,7 @@ FLOORS = {
     "flow": [
         "backoff",
         "cut",
+        "hangup",
         "readpool",
         "pumps",
         "shapes",

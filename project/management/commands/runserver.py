@@ -14,9 +14,6 @@ from django.db import connections
 from project.management.commands.demo_data import PASSWORD, USERNAME
 from project.port import why_not
 
-# Above the app's own limit, which says why it closes; beyond this one daphne cuts the connection.
-MAX_FRAME_BYTES = 8 * 2**20
-
 BANNER = """
   Dashboard   {base}/
   Export      {base}/demo/export/
@@ -42,8 +39,7 @@ class Command(DaphneCommand):  # type: ignore[misc]
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Serve, and greet once it runs."""
-        sizes = dict.fromkeys(("websocket_max_message_size", "websocket_max_frame_size"), MAX_FRAME_BYTES)
-        self.server_cls = functools.partial(Server, ready_callable=self._greet, **sizes)
+        self.server_cls = functools.partial(Server, ready_callable=self._greet)
         super().inner_run(*args, **options)
 
     def _greet(self) -> None:
