@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from project.echo import farewell, read
+from project.websocket import farewell, read
 from sse_app import Message, Subscription, apublish
 from sse_app.conf import conf
 from sse_app.lease import short_lease

@@ -55,6 +55,7 @@ class Place:
     """A reader's place in one topic without a log."""
 
     durable = False
+    asking = False  # the log is being asked, or its answer has not been taken
 
     def __init__(self, tail: Tail, reader: Waker, start: Start) -> None:
         self.tail = tail
@@ -121,6 +122,11 @@ class DurablePlace(Place):
     def ready(self) -> bool:
         """Whether the topic has been started, and the place found from which on the reader wants it."""
         return self.tail.started and (self.start.since is None or self.position is not None)
+
+    @property
+    def asking(self) -> bool:  # type: ignore[override]
+        """Whether the log is being asked, or its answer has not been taken."""
+        return self._asking is not None or self._answer is not None
 
     def begin(self) -> None:
         """Start at the head, unless the reader has come from somewhere."""

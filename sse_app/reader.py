@@ -21,6 +21,11 @@ class Reader:
         return all(place.ready for place in self.places.values())
 
     @property
+    def settled(self) -> bool:
+        """Whether everything was taken, and no place has asked the log for more."""
+        return not self._due and not any(place.asking for place in self.places.values())
+
+    @property
     def positions(self) -> dict[str, Position | None]:
         """The position in each topic; None for one without a log, or not known yet."""
         return {topic: place.position if place.durable else None for topic, place in self.places.items()}

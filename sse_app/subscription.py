@@ -53,8 +53,13 @@ class Subscription:
         self._open = False
         self._primed = False
 
-    async def items(self, seconds: float | None = None) -> list[Item | Shown] | None:
-        """Wait for the next items; [] to tell the cursor, None after silence, or once it is closed."""
+    async def items(
+        self, seconds: float | None = None, *, or_settled: bool = False
+    ) -> list[Item | Shown] | None:
+        """Wait for the next items; [] to tell the cursor, None after silence, or once it is closed.
+
+        ``or_settled``: None also as soon as all that there was has been given.
+        """
         if not self._open:
             self._attach()
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
@@ -62,7 +67,7 @@ class Subscription:
             items = self._take()
             if items is not None:
                 return items
-            if not await self._reader.wait(deadline):
+            if (or_settled and self.settled) or not await self._reader.wait(deadline):
                 return None
         return None
 
@@ -91,19 +96,24 @@ class Subscription:
         time = asyncio.get_running_loop().time
         given = time()
         while not self._reader.closed:
-            items = await self.items(given + keep_alive - time())
-            batch = self.messages(items) or ([self._cursor()] if items is None else [])
+            batch = self.messages(await self.items(given + keep_alive - time()))
             if batch and not self._reader.closed:
                 yield batch
                 given = time()
 
     def messages(self, items: list[Item | Shown] | None) -> list[Message]:
-        """Give what ``items()`` gave as messages, the cursor where there are none and it has moved."""
-        if items:
-            return list(self._merged(items))
-        if items is None and not (self._untold and self._id()):
-            return []
-        return [self._cursor()]
+        """Give what ``items()`` gave as messages; where that was nothing, the cursor."""
+        return list(self._merged(items)) if items else [self._cursor()]
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that there was has been given, and the log is not being asked for more."""
+        return self._primed and not self._held_back and self._snapshot is None and self._reader.settled
+
+    @property
+    def cursor(self) -> str | None:
+        """The ``id`` after all that was given; None while it is not proven."""
+        return self._id()
 
     def __aiter__(self) -> "Subscription":
         return self
@@ -135,10 +145,8 @@ class Subscription:
         if self._held_back:
             items, self._held_back = self._held_back, []
             return [*items]
-        if not self._reader.ready:
-            return None
         if not self._primed:
-            return self._prime()
+            return self._prime() if self._reader.ready else None
         return self._hold_back(self._reader.take()) or None
 
     def _take_snapshot(self, snapshot: Snapshot) -> list[Item | Shown] | None:
@@ -177,12 +185,11 @@ class Subscription:
     def _block(self, items: list[Item | Shown] | None) -> bytes:
         if items:
             return b"".join(self._encode(items))
-        told = self.messages(items)
-        if not told:
+        if items is None and not (self._untold and self.cursor):
             return KEEP_ALIVE
         spread = random.uniform(0.75, 1.25)
         retry = timedelta(seconds=max(0.5, conf.SSE_RETRY * spread))  # browsers honour 0
-        return ServerSentEvent("", event="cursor", id=told[0].id, retry=retry).encode()
+        return ServerSentEvent("", event="cursor", id=self._cursor().id, retry=retry).encode()
 
     def _cursor(self) -> Message:
         """Tell the client its cursor, so that a stream that is cut before its next event is resumed."""
@@ -192,12 +199,12 @@ class Subscription:
     def _encode(self, items: list[Item | Shown]) -> Iterator[bytes]:
         alone = len(self.rules) == 1
         for item in self._moved(items):
-            if isinstance(item, Message):
-                yield ServerSentEvent(item.data, event=item.event, id=item.id).encode()
+            if isinstance(item, Entry):
+                yield item.block if alone else item.block_with_id(self._id(item.topic))
             elif isinstance(item, Shown):
                 yield item.event.encode()
             else:
-                yield item.block if alone else item.block_with_id(self._id(item.topic))
+                yield ServerSentEvent(item.data, event=item.event, id=item.id).encode()
 
     def _merged(self, items: list[Item | Shown]) -> Iterator[Message]:
         for item in self._moved(items):
@@ -235,7 +242,7 @@ class Subscription:
 
     def _id(self, first: str | None = None) -> str | None:
         """Write the cursor; None while a topic has no proven place, or a snapshot is not complete."""
-        if self._snapshot is not None:
+        if not self._primed or self._snapshot is not None:
             return None
         for topic, position in self._positions.items():
             if position is None and self.rules[topic].kind is not TopicKind.EPHEMERAL:

@@ -2,13 +2,14 @@
 
 from django.urls import path
 
-from sse_app import views
+from sse_app import poll, views
 
 app_name = "sse"
 urlpatterns = [
     path("events/", views.events, name="events"),
     path("topics/<str:topic>/", views.topic, name="topic"),
     path("topics/<str:topic>/export/", views.export, name="export"),
+    path("poll/", poll.poll, name="poll"),
     path("health/live/", views.live, name="live"),
     path("health/ready/", views.ready, name="ready"),
 ]

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from project import echo
+from project import websocket
 from sse_app.websocket import MAX_REASON, Gone, Goodbye, WebSocket, conversation, together
 from tests import clock
 from tests.sockets import talk
@@ -230,7 +230,7 @@ async def test_nothing_is_sent_after_the_close():
 
 @on_virtual_time
 async def test_the_demo_sends_a_heartbeat_every_five_seconds():
-    async with talk(echo.echo) as client:
+    async with talk(websocket.echo) as client:
         await client.until(lambda: len(client.frames) == 3, seconds=60)
         assert asyncio.get_running_loop().time() == pytest.approx(10)
     assert [frame.keys() for frame in client.frames] == [{"type", "timestamp"}] * 3
@@ -239,7 +239,7 @@ async def test_the_demo_sends_a_heartbeat_every_five_seconds():
 
 @on_virtual_time
 async def test_the_demo_sends_typed_messages_back_and_closes_when_asked():
-    async with talk(echo.echo) as client:
+    async with talk(websocket.echo) as client:
         client.write({"type": "hello", "number": 1})
         assert await client.frame(type="echo") == {"type": "echo", "message": {"type": "hello", "number": 1}}
         for bad in ("hello", "[1]", '{"type": 1}', "[" * 100_000, '{"text": "no type"}', b"\0\1"):
