@@ -16,6 +16,7 @@ from sse_app.payloads import to_text
 from sse_app.permissions import may_replay
 from sse_app.queries import make_subscription
 from sse_app.refusals import REFUSED, admit_subscription, as_refusal
+from sse_app.start import read_starts
 from sse_app.subscribing import acursor_before
 from sse_app.websocket import Goodbye, WebSocket, conversation, together
 
@@ -52,14 +53,15 @@ async def _join(socket: WebSocket) -> Subscription:
     topic, user = _topic(socket), socket.scope["user"]
     query = QueryDict(socket.scope["query_string"])
     cursor = query.get("last_event_id")
-    subscription = make_subscription([topic], query, cursor)
+    topics = [topic, f"presence.{topic}"]
+    subscription = make_subscription(topics, query, cursor)
     async with short_lease():
         await admit_subscription(user, socket.scope, subscription)
         if cursor or not await may_replay(user, socket.scope, topic):
             return subscription
-    recent = make_subscription([topic], query, await acursor_before(topic, HISTORY))
-    recent.filters = subscription.filters
-    return recent
+        recent = await acursor_before(topic, HISTORY)
+    subscription.starts[topic] = read_starts([topic], recent)[topic]
+    return subscription
 
 
 async def _send(socket: WebSocket, subscription: Subscription) -> None:
@@ -99,12 +101,23 @@ def _shown(message: Message) -> dict[str, Any]:
     if not message.topic:
         return {"type": message.event, "id": message.id, "data": message.data}
     try:
-        said = json.loads(message.data) if message.event == "chat" else None
+        said = json.loads(message.data)
     except (ValueError, RecursionError):
         said = None
-    fields = said if isinstance(said, dict) else {"text": message.data}
+    if message.event == "presence" and isinstance(said, dict):
+        return {"type": "presence", "id": message.id, **_present(said)}
+    fields = said if isinstance(said, dict) and message.event == "chat" else {"text": message.data}
     texts = {name: _legible(fields.get(name)) for name in ("user", "text", "timestamp")}
     return {"type": "message", "id": message.id, **texts}
+
+
+def _present(said: dict[str, Any]) -> dict[str, Any]:
+    readers, users = said.get("readers"), said.get("users")
+    names = users if isinstance(users, list) else []
+    return {
+        "readers": readers if isinstance(readers, int) and 0 <= readers < 2**31 else 0,
+        "users": [name for name in map(_legible, names) if name],
+    }
 
 
 def _legible(value: object) -> str | None:

@@ -1,5 +1,7 @@
 """Who may do what in the demo."""
 
+from typing import Any
+
 from sse_app import TopicPolicy
 from sse_app.permissions import Scope, User
 
@@ -11,6 +13,12 @@ class DemoPolicy(TopicPolicy):
         """Whether the user may read the topic."""
         if topic == "notifications" or topic.startswith("demo."):
             return True
-        if topic.startswith("room."):
+        if topic.startswith(("room.", "presence.room.")):
             return user.is_authenticated
         return bool(super().can_subscribe(user, scope, topic))
+
+    def can_see_presence(self, user: User, scope: Scope, topic: str) -> Any:
+        """Whether the user may see who reads the topic: the members of a room see each other."""
+        if topic.startswith("room."):
+            return user.is_authenticated
+        return super().can_see_presence(user, scope, topic)

@@ -91,7 +91,8 @@ if REDIS_URL:
 SSE_TOPICS: dict[str, dict[str, Any]] = {
     "notifications": {"kind": "durable"},
     "user.{id}": {"kind": "durable"},
-    "room.{name}": {"kind": "durable"},
+    "room.{name}": {"kind": "durable", "presence": True},
+    "presence.room.{name}": {"kind": "latest"},
     "demo.{name}": {"kind": "ephemeral"},
 }
 SSE_TOPIC_POLICY = "project.policy.DemoPolicy"

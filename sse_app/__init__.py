@@ -1,5 +1,6 @@
 """Live streams for Django: publish anywhere, and every reader gets each event once, in order."""
 
+from sse_app.attendance import apresence, presence
 from sse_app.events import ServerSentEvent
 from sse_app.messages import Message
 from sse_app.negotiation import negotiate
@@ -34,12 +35,14 @@ __all__ = [
     "TopicPolicy",
     "UnknownTopic",
     "acurrent_cursor",
+    "apresence",
     "apublish",
     "apublish_many",
     "current_cursor",
     "last_event_id",
     "last_event_id_bytes",
     "negotiate",
+    "presence",
     "publish",
     "publish_many",
     "subscribe",

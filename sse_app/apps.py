@@ -12,6 +12,7 @@ from sse_app.conf import topic_rules
 from sse_app.eventlog import get_event_log
 from sse_app.payloads import json_default
 from sse_app.permissions import get_policy
+from sse_app.roster import get_roster
 
 
 class SSEConfig(AppConfig):
@@ -32,5 +33,5 @@ class SSEConfig(AppConfig):
 def forget_settings(*, setting: str, **kwargs: Any) -> None:
     """Let a setting overridden in a test take effect."""
     if setting.startswith("SSE_"):
-        for cached in (topic_rules, get_event_log, get_policy):
+        for cached in (topic_rules, get_event_log, get_roster, get_policy):
             cached.cache_clear()

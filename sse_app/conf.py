@@ -114,6 +114,11 @@ class Settings:
         return getattr(settings, "SSE_IDEMPOTENCY_WINDOW", 86400.0)
 
     @property
+    def SSE_PRESENCE_EXPIRY(self) -> float:
+        """Seconds after which the readers of a process that was killed do not count any more."""
+        return getattr(settings, "SSE_PRESENCE_EXPIRY", 30.0)
+
+    @property
     def SSE_CONTENT_ENCODING(self) -> str:
         """Content-Encoding of a stream; "identity" keeps Django's GZipMiddleware off, "" sends none."""
         return getattr(settings, "SSE_CONTENT_ENCODING", "identity")

@@ -74,11 +74,12 @@ class Hub:
         self.membership = membership
         self.options = options or HubOptions()
         self.tails: dict[str, Tail] = {}
+        self.watch: Callable[[str], None] | None = None  # told of topics whose readers are counted
         self._budget = RingBudget(self.options.ring_bytes)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._heads: asyncio.Task[Mapping[str, Position]] | None = None
         self._starting: set[str] = set()
-        self._spawn(self._tick())
+        self.spawn(self._tick())
 
     def ring(self, bell: Doorbell) -> None:
         """Take a doorbell; from any thread."""
@@ -103,6 +104,15 @@ class Hub:
         tail = self.tails.get(topic) or self._start(topic, rule.kind)
         tail.attach(reader)
         reader.places[topic] = self._place(tail, reader, rule, start)
+        if rule.presence and self.watch is not None:
+            self.watch(topic)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run it for as long as the hub lives."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def close(self) -> None:
         """Stop everything under way; the loop's next hub is another one."""
@@ -131,11 +141,11 @@ class Hub:
         else:
             tail = DurableTail(topic, ring, self.log)
         self.tails[topic] = tail
-        self._spawn(self._begin(tail))
+        self.spawn(self._begin(tail))
         return tail
 
     async def _begin(self, tail: Tail) -> None:
-        joining = self._spawn(self.membership.join(tail.topic))
+        joining = self.spawn(self.membership.join(tail.topic))
         await asyncio.wait({joining}, timeout=JOIN_SECONDS)  # without it, the tick must do
         if not isinstance(tail, DurableTail):
             return
@@ -146,7 +156,7 @@ class Hub:
     async def _head(self, topic: str) -> Position:
         self._starting.add(topic)
         if self._heads is None:
-            self._heads = self._spawn(self._gather_heads())
+            self._heads = self.spawn(self._gather_heads())
         return (await asyncio.shield(self._heads)).get(topic, GENESIS)
 
     async def _gather_heads(self) -> Mapping[str, Position]:
@@ -184,13 +194,7 @@ class Hub:
             if tail.idle_since is not None and tail.idle_since < before:
                 del self.tails[topic]
                 self.membership.leave(topic)
-                self._spawn(tail.close())
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = self.loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+                self.spawn(tail.close())
 
 
 _hubs: dict[asyncio.AbstractEventLoop, Hub] = {}

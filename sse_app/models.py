@@ -73,6 +73,25 @@ class IdempotencyKey(models.Model):
         return self.key
 
 
+class PresenceRoll(models.Model):
+    """How many readers a topic has in one process; what a process has not renewed does not count."""
+
+    process = models.CharField(_("process"), max_length=32)
+    topic = models.CharField(_("topic"), max_length=100, db_index=True)
+    readers = models.PositiveIntegerField(_("readers"))
+    users = models.JSONField(_("users"), default=list)
+    seen_at = models.DateTimeField(_("seen"), db_index=True)
+    changed_at = models.DateTimeField(_("changed"), db_index=True)
+
+    class Meta:
+        verbose_name = _("presence")
+        verbose_name_plural = _("presence")
+        constraints = [models.UniqueConstraint(fields=["process", "topic"], name="sse_presence_roll")]
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.readers}"
+
+
 def validate_topic(name: str) -> None:
     """Refuse a topic that is illegal or not declared."""
     try:

@@ -74,6 +74,10 @@ class TopicPolicy:
         allowed: Callable[[str], bool] | None = getattr(user, "has_perm", None)
         return allowed is not None and allowed("sse_app.publish_event")
 
+    def can_see_presence(self, user: User, scope: Scope, topic: str) -> Any:
+        """Whether the user may see who reads the topic: a bool, or an awaitable of one."""
+        return getattr(user, "is_staff", False) or self.can_publish(user, scope, topic)
+
 
 @cache
 def get_policy() -> TopicPolicy:
@@ -114,6 +118,11 @@ def _closed_on_failure(gets: EventFilter, topic: str) -> EventFilter:
 async def may_publish(user: User, scope: Scope, topic: str) -> bool:
     """Ask the policy whether the user may publish to the topic."""
     return await _ask(get_policy().can_publish, user, scope, topic)
+
+
+async def may_see_presence(user: User, scope: Scope, topic: str) -> bool:
+    """Ask the policy whether the user may see who reads the topic."""
+    return await _ask(get_policy().can_see_presence, user, scope, topic)
 
 
 async def _ask(question: Any, user: User, scope: Scope, topic: str) -> bool:

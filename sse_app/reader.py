@@ -11,6 +11,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.closed = False
+        self.name: str | None = None  # the user's, "" for one who is not known; None: it is no client's
         self.places: dict[str, Place] = {}
         self._due: dict[str, None] = {}
         self._alarm = asyncio.Event()

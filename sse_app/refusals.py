@@ -15,6 +15,7 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import CsrfViewMiddleware
 
+from sse_app.attendance import keep_presence
 from sse_app.lease import lease
 from sse_app.permissions import (
     EventFilter,
@@ -23,6 +24,7 @@ from sse_app.permissions import (
     event_filters,
     may_publish,
     may_replay,
+    may_see_presence,
     may_subscribe,
 )
 from sse_app.publishing import EventTooLarge
@@ -120,6 +122,9 @@ async def admit_subscription(user: User, scope: Scope, subscription: Subscriptio
             if subscription.starts[topic].since is not None:
                 raise _denied(user, f"you may not read the past of {topic!r}")
             _close_past(subscription, topic)
+    subscription.reader.name = user.get_username() if user.is_authenticated else ""
+    if any(rule.presence for rule in subscription.rules.values()):
+        keep_presence()
     subscription.filters = await event_filters(user, scope, subscription.rules)
     subscription.snapshots = snapshot_sources(subscription.rules, user, scope)
 
@@ -150,6 +155,13 @@ async def admit_replay(request: ASGIRequest, topic: str) -> tuple[User, EventFil
             raise _denied(user, f"you may not read the past of {topic!r}")
         filters = await event_filters(user, request.scope, [topic])
     return user, filters.get(topic)
+
+
+async def admit_watcher(request: HttpRequest, topic: str) -> None:
+    """Refuse a user who may not see who reads the topic."""
+    user = await _user(request)
+    if not await may_see_presence(user, getattr(request, "scope", {}), topic):
+        raise _denied(user, f"you may not see who reads {topic!r}")
 
 
 async def admit_publisher(request: HttpRequest, topic: str) -> User:

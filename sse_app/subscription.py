@@ -44,7 +44,7 @@ class Subscription:
         self.filters: Mapping[str, EventFilter] = {}
         self.snapshots: Mapping[str, SnapshotSource] = {}
         self._hub = hub
-        self._reader = Reader()
+        self.reader = Reader()
         self._positions: Cursor = {}
         self._untold = False  # the positions have moved since the client was last told
         self._snapshot: Snapshot | None = None
@@ -63,11 +63,11 @@ class Subscription:
         if not self._open:
             self._attach()
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        while not self._reader.closed:
+        while not self.reader.closed:
             items = self._take()
             if items is not None:
                 return items
-            if (or_settled and self.settled) or not await self._reader.wait(deadline):
+            if (or_settled and self.settled) or not await self.reader.wait(deadline):
                 return None
         return None
 
@@ -79,7 +79,7 @@ class Subscription:
         time = asyncio.get_running_loop().time
         given = time()
         try:
-            while not self._reader.closed:
+            while not self.reader.closed:
                 rest = None if keep_alive is None else given + keep_alive - time()
                 block = self._block(await self.items(rest))
                 if block:  # it is empty if the policy has hidden everything
@@ -95,9 +95,9 @@ class Subscription:
         """
         time = asyncio.get_running_loop().time
         given = time()
-        while not self._reader.closed:
+        while not self.reader.closed:
             batch = self.messages(await self.items(given + keep_alive - time()))
-            if batch and not self._reader.closed:
+            if batch and not self.reader.closed:
                 yield batch
                 given = time()
 
@@ -108,7 +108,7 @@ class Subscription:
     @property
     def settled(self) -> bool:
         """Whether all that there was has been given, and the log is not being asked for more."""
-        return self._primed and not self._held_back and self._snapshot is None and self._reader.settled
+        return self._primed and not self._held_back and self._snapshot is None and self.reader.settled
 
     @property
     def cursor(self) -> str | None:
@@ -121,14 +121,14 @@ class Subscription:
     async def __anext__(self) -> Message:
         """Give the events one by one; control events have an empty topic. It may be cancelled."""
         while not self._messages:
-            if self._reader.closed:
+            if self.reader.closed:
                 raise StopAsyncIteration
             self._messages.extend(self._merged(await self.items() or []))
         return self._messages.popleft()
 
     def close(self) -> None:
         """Leave all topics and end the iteration; may be called twice, but only in the loop."""
-        self._reader.close()
+        self.reader.close()
         if self._snapshot is not None:
             self._snapshot.close()
 
@@ -136,7 +136,7 @@ class Subscription:
         self._open = True
         hub = self._hub or get_hub()
         for topic, rule in self.rules.items():
-            hub.attach(self._reader, topic, rule, self.starts[topic])
+            hub.attach(self.reader, topic, rule, self.starts[topic])
 
     def _take(self) -> list[Item | Shown] | None:
         """Take what there is; None where there is nothing."""
@@ -146,8 +146,8 @@ class Subscription:
             items, self._held_back = self._held_back, []
             return [*items]
         if not self._primed:
-            return self._prime() if self._reader.ready else None
-        return self._hold_back(self._reader.take()) or None
+            return self._prime() if self.reader.ready else None
+        return self._hold_back(self.reader.take()) or None
 
     def _take_snapshot(self, snapshot: Snapshot) -> list[Item | Shown] | None:
         if shown := snapshot.take():
@@ -159,8 +159,8 @@ class Subscription:
 
     def _prime(self) -> list[Item | Shown]:
         self._primed = True
-        self._reader.begin()
-        self._positions = self._reader.positions
+        self.reader.begin()
+        self._positions = self.reader.positions
         self._show([topic for topic, start in self.starts.items() if self._is_owed(topic, start)])
         return []
 
@@ -179,7 +179,7 @@ class Subscription:
         """Begin the snapshots of those topics that have one; say whether any has."""
         sources = {topic: self.snapshots[topic] for topic in topics if topic in self.snapshots}
         if sources:
-            self._snapshot = Snapshot(sources, lambda: self._reader.wake(next(iter(sources))))
+            self._snapshot = Snapshot(sources, lambda: self.reader.wake(next(iter(sources))))
         return bool(sources)
 
     def _block(self, items: list[Item | Shown] | None) -> bytes:

@@ -12,7 +12,7 @@ _LEGAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PLACEHOLDER = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
 # A channel-layer group name has fewer than 100 characters; longer ones are hashed.
 _LONGEST_PLAIN_GROUP = 90
-_OPTIONS = ("kind", "reset_to", "keep", "max_age", "snapshot")
+_OPTIONS = ("kind", "reset_to", "keep", "max_age", "snapshot", "presence")
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
@@ -53,6 +53,7 @@ class TopicRule:
     keep: int | None = None  # entries that sse_trim leaves
     max_age: float | None = None  # seconds, after which sse_trim removes an entry
     snapshot: str | None = None  # path of the function that gives what a new reader gets first
+    presence: bool = False  # whether its readers are counted
 
     @classmethod
     def parse(cls, pattern: object, options: object) -> "TopicRule":
@@ -71,6 +72,7 @@ class TopicRule:
             _amount(pattern, "keep", options.get("keep"), "a whole number", int),
             _amount(pattern, "max_age", options.get("max_age"), "a number of seconds", int, float),
             _path(pattern, "snapshot", options.get("snapshot")),
+            _flag(pattern, "presence", options.get("presence", False)),
         )
 
     def regex(self) -> re.Pattern[str]:
@@ -133,4 +135,10 @@ def _amount(pattern: str, option: str, value: Any, meant: str, *kinds: Any) -> A
 def _path(pattern: str, option: str, value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and "." in value):
         raise ValueError(f"{pattern!r}: {option} must be a dotted path, not {value!r}")
+    return value
+
+
+def _flag(pattern: str, option: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{pattern!r}: {option} must be True or False, not {value!r}")
     return value

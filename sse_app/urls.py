@@ -9,6 +9,7 @@ urlpatterns = [
     path("events/", views.events, name="events"),
     path("topics/<str:topic>/", views.topic, name="topic"),
     path("topics/<str:topic>/export/", views.export, name="export"),
+    path("topics/<str:topic>/presence/", views.readers, name="presence"),
     path("poll/", poll.poll, name="poll"),
     path("health/live/", views.live, name="live"),
     path("health/ready/", views.ready, name="ready"),

@@ -9,6 +9,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from sse_app.attendance import apresence
 from sse_app.conf import conf, topic_rules
 from sse_app.eventlog import get_event_log
 from sse_app.history import NotContinued, history, parse_position
@@ -20,6 +21,7 @@ from sse_app.refusals import (
     admit_publisher,
     admit_replay,
     admit_stream,
+    admit_watcher,
     door,
     json_line,
     require_asgi,
@@ -67,6 +69,15 @@ async def export(request: HttpRequest, topic: str) -> HttpResponseBase:
     except NotContinued as error:
         raise Refused(409, error.args[0]) from error
     return NDJSONResponse(records, request=request, filename=f"{topic}.ndjson", headers=_privacy(user))
+
+
+@door("GET", "HEAD")
+async def readers(request: HttpRequest, topic: str) -> HttpResponseBase:
+    """Say who and how many read the topic, in all processes."""
+    if not _require_declared(topic).presence:
+        raise Refused(404, f"the presence of {topic!r} is not kept")
+    await admit_watcher(request, topic)
+    return json_line((await apresence(topic)).record)
 
 
 @door("GET", "HEAD")

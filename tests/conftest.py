@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
 
-from sse_app import conf, database, eventlog, permissions
+from sse_app import conf, database, eventlog, permissions, roster
 from sse_app.hub import forget_hub, hubs
 
 pytest_plugins = ["tests.services", "tests.browser"]
@@ -42,5 +42,5 @@ def fresh_state(request):
     if inspect.iscoroutinefunction(request.function):
         request.getfixturevalue("closed_hubs")
     yield
-    for cached in (conf.topic_rules, eventlog.get_event_log, permissions.get_policy):
+    for cached in (conf.topic_rules, eventlog.get_event_log, roster.get_roster, permissions.get_policy):
         cached.cache_clear()

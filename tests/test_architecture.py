@@ -27,9 +27,10 @@ FLOORS = {
         "management",
         "templatetags",
     ],
-    "verbs": ["publishing", "subscription", "subscribing", "history", "export"],
+    "verbs": ["publishing", "attendance", "subscription", "subscribing", "history", "export"],
     "seams": [
         "eventlog",
+        "roster",
         "outbox",
         "relay",
         "local",

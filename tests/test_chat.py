@@ -40,8 +40,8 @@ async def test_what_one_member_writes_all_members_and_every_event_stream_of_the_
             assert frame["timestamp"].endswith("Z")
         event = await stream.event("chat")
         assert json.loads(event.data)["text"] == "Hello <b>all</b>"
-        assert event.id == frame["id"]
-        assert [frame["type"] for frame in elsewhere.frames] == []
+        assert frame["id"].startswith(f"{event.id}&presence.room.lobby=")
+        assert {frame["type"] for frame in elsewhere.frames} <= {"presence"}
 
 
 async def test_who_joins_gets_the_newest_messages_and_who_comes_back_what_was_missed():
@@ -63,6 +63,31 @@ async def test_the_user_is_the_one_who_signed_in_whatever_a_member_claims():
     async with talk(application, LOBBY, headers=await signed_in("ada")) as client:
         client.write({"type": "message", "text": "hi", "user": "admin"})
         assert (await client.frame(type="message"))["user"] == "ada"
+
+
+async def test_members_see_who_else_is_there():
+    ada, bob = await signed_in("ada"), await signed_in("bob")
+    async with talk(application, LOBBY, headers=ada) as first:
+        frame = await first.frame(type="presence")
+        assert (frame["readers"], frame["users"]) == (1, ["ada"])
+        async with talk(application, LOBBY, headers=bob) as second:
+            await first.frame(type="presence", readers=2, users=["ada", "bob"])
+            await second.frame(type="presence", readers=2, users=["ada", "bob"])
+        await first.frame(type="presence", readers=1, users=["ada"])
+    address = "/sse/topics/room.lobby/presence/"
+    assert (await fetch(application, address, headers=bob)).status == 200
+    assert (await fetch(application, address)).status == 401
+
+
+@pytest.mark.parametrize(
+    "data", ["1", "[]", "{}", '{"readers": -1, "users": [1, "\\ud800"]}', f'{{"readers": 1{"0" * 40}}}']
+)
+async def test_a_presence_that_is_none_harms_nobody(data):
+    async with talk(application, LOBBY, headers=await signed_in()) as client:
+        await client.frame(type="cursor")
+        await apublish("presence.room.lobby", data, event="presence")
+        client.write({"type": "message", "text": "still here"})
+        assert (await client.frame(type="message", text="still here"))["user"] == "reader"
 
 
 async def test_strangers_stay_outside():

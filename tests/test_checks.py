@@ -96,7 +96,7 @@ BAD = [
     case(
         "unknown option",
         "E001",
-        "SSE_TOPICS: 'orders': unknown option 'sort'; known are kind, reset_to, keep, max_age, snapshot",
+        "SSE_TOPICS: 'orders': unknown option 'sort'; known are kind, reset_to, keep, max_age, snapshot, presence",
         SSE_TOPICS={"orders": {"sort": "durable"}},
     ),
     case(

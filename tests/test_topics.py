@@ -115,7 +115,7 @@ def test_a_topic_that_no_pattern_declares_is_unknown(setting):
     assert refusal.value.args == ("no topic 'room.a' is declared",)
 
 
-KNOWN = "known are kind, reset_to, keep, max_age, snapshot"
+KNOWN = "known are kind, reset_to, keep, max_age, snapshot, presence"
 NO_WHOLE = "must be a whole number and not negative, not"
 NO_SECONDS = "must be a number of seconds and not negative, not"
 NO_PATTERN = "is not a topic pattern, such as 'orders' or 'room.{name}'"

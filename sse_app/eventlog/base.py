@@ -51,6 +51,8 @@ class EventLog(ABC):
 
     # Whether an append is part of the caller's transaction; the others append once it has committed.
     transactional: ClassVar[bool] = False
+    # Path of the roster that keeps who reads beside it.
+    roster: ClassVar[str] = "sse_app.roster.memory.MemoryRoster"
 
     @property
     def alias(self) -> str | None:

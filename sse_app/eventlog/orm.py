@@ -25,6 +25,7 @@ class ORMEventLog(EventLog):
     """Heads in ``Topic``, entries in ``Event``; reads in the few threads of ``database``."""
 
     transactional = True
+    roster = "sse_app.roster.orm.ORMRoster"
 
     @property
     def alias(self) -> str:

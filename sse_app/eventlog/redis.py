@@ -40,6 +40,8 @@ MAX_BATCH = 50_000
 class RedisEventLog(EventLog):
     """Heads and entries in a Redis from 6.2 on; reads in the few threads of ``database``."""
 
+    roster = "sse_app.roster.redis.RedisRoster"
+
     @cached_property
     def client(self) -> Any:
         """The client; it connects on first use, and threads may share it."""
