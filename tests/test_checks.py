@@ -96,7 +96,8 @@ BAD = [
     case(
         "unknown option",
         "E001",
-        "SSE_TOPICS: 'orders': unknown option 'sort'; known are kind, reset_to, keep, max_age, snapshot, presence",
+        "SSE_TOPICS: 'orders': unknown option 'sort'; "
+        "known are kind, reset_to, keep, max_age, snapshot, presence",
         SSE_TOPICS={"orders": {"sort": "durable"}},
     ),
     case(
