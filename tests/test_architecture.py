@@ -45,6 +45,7 @@ FLOORS = {
         "backoff",
         "cut",
         "hangup",
+        "headers",
         "readpool",
         "pumps",
         "shapes",
