@@ -332,3 +332,11 @@ def test_the_facade_can_be_imported_before_django_is_set_up():
         text=True,
     )
     assert (ran.returncode, ran.stdout.strip()) == (0, "[]"), ran.stderr
+
+
+@each_module
+def test_no_module_takes_signals_or_ends_the_process(module):
+    """How a process ends is its server's to say: a second way out would race with it."""
+    assert not {one.name for one in module.imports if one.is_of("signal")}
+    calls = [node.func for node in ast.walk(module.tree) if isinstance(node, ast.Call)]
+    assert not {ast.unparse(call) for call in calls} & {"sys.exit", "os._exit", "exit", "quit", "os.kill"}

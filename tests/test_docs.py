@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,15 @@ def test_a_page_begins_with_its_title(page):
 def test_every_page_is_linked_from_the_readme():
     linked = {found["target"] for found in LINK.finditer(text_of("README.md"))}
     assert set(PAGES[1:]) <= linked
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_extras_that_a_page_installs_exist(page):
+    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    for line in re.findall(r"^.*pip install.*$", text_of(page), re.M):
+        for names in re.findall(r"\[([\w,-]+)\]", line):
+            assert set(names.split(",")) <= extras.keys(), line
+
+
+def test_the_readme_installs_extras():
+    assert re.search(r"pip install .*\[daphne\].*\[redis\]", text_of("README.md"))

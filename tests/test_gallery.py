@@ -7,13 +7,17 @@ import re
 
 import pytest
 from django.core.asgi import get_asgi_application
+from django.test import RequestFactory
 
 from project.gallery import parameters
 from project.gallery.listing import listing
 from project.gallery.patterns import GROUPS, PATTERNS
+from sse_app.events import KEEP_ALIVE
 from sse_app.jobs import Jobs
 from sse_app.refusals import Refused
 from tests.asgi import fetch
+from tests.clock import run
+from tests.sources import timed
 
 each_pattern = pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 
@@ -164,6 +168,30 @@ async def test_there_are_only_so_many_jobs(name, monkeypatch):
     answer = await fetch(app, f"/demo/{name}/")
     assert (answer.status, answer.headers["retry-after"]) == (503, "60")
     assert json.loads(answer.content) == {"error": "there are 0 jobs already"}
+
+
+def blocks_of(name):
+    """Read a pattern's stream to its end on virtual time: when each block came, the first one left out."""
+
+    async def read():
+        return await timed(await PATTERNS[name].view(RequestFactory().get("/")), 20_000)
+
+    first, *blocks = run(read())
+    assert first == (0, KEEP_ALIVE)
+    return blocks
+
+
+def test_a_heartbeat_lives_for_an_hour_at_most_and_for_nine_tenths_of_it_at_least():
+    for _ in range(3):
+        blocks = blocks_of("heartbeat")
+        assert [at for at, _ in blocks] == list(range(len(blocks)))
+        assert 3240 <= len(blocks) <= 3600
+
+
+def test_the_producer_makes_ten_thousand_events_ten_milliseconds_apart():
+    blocks = blocks_of("producer")
+    assert [block for _, block in blocks] == [b"data: Event %d\n\n" % number for number in range(10_000)]
+    assert [at for at, _ in blocks] == pytest.approx([number / 100 for number in range(10_000)])
 
 
 class Request:

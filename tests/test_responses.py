@@ -18,6 +18,8 @@ from django.urls import path
 from sse_app import EventSourceResponse, ServerSentEvent
 from tests.accounts import headers_of
 from tests.asgi import fetch, poll, request
+from tests.clock import run
+from tests.sources import Source, timed
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -225,6 +227,12 @@ async def test_keep_alives_come_when_nothing_else_does(app):
     async with request(app, "/quiet/") as stream:
         await stream.until(lambda: stream.content.count(b":\n") >= 4)
     assert Endless.started == Endless.ended == 1
+
+
+def test_a_silent_stream_gets_a_comment_every_15_seconds_unless_told_otherwise():
+    source = Source((40, "late"), (5, "soon"))
+    seen = run(timed(EventSourceResponse(source.items())))
+    assert seen == [(0, b":\n"), (15, b":\n"), (30, b":\n"), (40, b"data: late\n\n"), (45, b"data: soon\n\n")]
 
 
 async def test_a_keep_alive_may_carry_a_text_which_stays_a_comment(app):

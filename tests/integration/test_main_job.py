@@ -1,11 +1,13 @@
 """The main job over real HTTP: publish anywhere in Django, see it live, resume what was missed."""
 
 import asyncio
+import json
 import os
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import httpx
 import pytest
@@ -161,6 +163,25 @@ def test_curl_sees_headers_and_events_at_once(server):
     )
     assert done.stdout.startswith("HTTP/1.1 200 OK")
     assert "\nevent: cursor\nid: notifications=" in done.stdout.replace("\r", "")
+
+
+def test_what_one_curl_posts_another_one_reads(server):
+    with closing(server.sign_in()) as admin:
+        cookies = dict(admin.cookies)
+    headers = [f"Cookie: sessionid={cookies['sessionid']}; csrftoken={cookies['csrftoken']}"]
+    headers += [f"X-CSRFToken: {cookies['csrftoken']}"]
+    post = ["curl", "-s", "-w", "%{http_code}", *(part for line in headers for part in ("-H", line))]
+    read = ["curl", "-sN", "--max-time", "20", f"{server.base}{STREAM}"]
+    with subprocess.Popen(read, stdout=subprocess.PIPE, text=True) as reading:
+        lines = iter(reading.stdout.readline, "")
+        assert any(line.startswith("id: notifications=") for line in lines)  # it is there
+        for text in ("hello", "again"):
+            body = json.dumps({"data": {"user": "ada", "text": text}})
+            posted = [*post, "-d", body, f"{server.base}{STREAM}"]
+            assert subprocess.run(posted, capture_output=True, text=True).stdout.endswith("201")
+        found = [next(line for line in lines if line.startswith("data: {")) for _ in range(2)]
+        reading.kill()
+    assert found == ['data: {"user":"ada","text":"hello"}\n', 'data: {"user":"ada","text":"again"}\n']
 
 
 def publish_many(site, count):
