@@ -142,6 +142,10 @@ def test_values_take_their_form_on_the_wire(event, block):
     assert event.encode() == block
 
 
+def test_an_event_without_fields_writes_nothing():
+    assert SSE().encode() == b""
+
+
 def test_an_event_is_a_value():
     event = SSE({"a": 1}, id="7")
     assert event == SSE('{"a":1}', id="7")

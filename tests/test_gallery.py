@@ -78,6 +78,12 @@ async def test_the_pages_lead_from_the_first_to_the_last():
     assert 'rel="prev"' not in await text_of(f"/demo/gallery/{names[0]}/")
 
 
+async def test_a_page_that_names_no_icon_has_that_of_the_site():
+    answer = await fetch(app, "/favicon.ico")
+    assert (answer.status, answer.headers["location"]) == (302, "/static/project/favicon.svg")
+    assert (await fetch(app, answer.headers["location"])).headers["content-type"] == "image/svg+xml"
+
+
 async def test_there_is_no_page_of_what_is_no_pattern():
     answer = await fetch(app, "/demo/gallery/nothing/")
     assert answer.status == 404

@@ -114,6 +114,17 @@ async def test_it_counts_the_readers_of_this_process():
         await asyncio.wait(waiting)
 
 
+async def test_receivers_are_fewer_once_a_reader_has_gone():
+    async with subscribe("orders") as stays:
+        waiting = await started(stays)
+        async with subscribe("orders") as goes:
+            (await started(goes)).cancel()
+            assert (await apublish("orders", 1)).receivers == 2
+        assert (await apublish("orders", 2)).receivers == 1
+        await waiting
+    assert (await apublish("orders", 3)).receivers == 0
+
+
 @pytest.mark.parametrize("topic", ["orders", "ticks", "config"])
 async def test_nothing_goes_out_before_the_transaction_commits(topic):
     heard = []
