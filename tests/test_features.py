@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from django.contrib import admin
 from django.core.management import get_commands
-from django.urls import URLPattern, URLResolver, get_resolver, resolve
+from django.urls import URLPattern, get_resolver, resolve
 
 from sse_app.conf import Settings
 
@@ -82,11 +82,7 @@ def addresses(patterns, before="/"):
     """Give every address of the project, those of the admin as one."""
     for pattern in patterns:
         address = before + without_converters(pattern)
-        if (
-            isinstance(pattern, URLPattern)
-            or isinstance(pattern, URLResolver)
-            and pattern.namespace == admin.site.name
-        ):
+        if isinstance(pattern, URLPattern) or pattern.namespace == admin.site.name:
             yield address
         else:
             yield from addresses(pattern.url_patterns, address)
