@@ -22,6 +22,16 @@ class Shown:
     topic: str
     event: ServerSentEvent
 
+    @property
+    def block(self) -> bytes:
+        """The block of a stream of this topic alone."""
+        return self.event.encode()
+
+    @property
+    def block_with_topic(self) -> bytes:
+        """The block of a stream of several topics: without an id only a comment can say of which."""
+        return self.block and b": topic=%s\n" % self.topic.encode() + self.block
+
 
 class Snapshot:
     """The snapshots of some topics, one after the other, made in a task of their own.

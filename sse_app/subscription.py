@@ -202,7 +202,7 @@ class Subscription:
             if isinstance(item, Entry):
                 yield item.block if alone else item.block_with_id(self._id(item.topic))
             elif isinstance(item, Shown):
-                yield item.event.encode()
+                yield item.block if alone else item.block_with_topic
             else:
                 yield ServerSentEvent(item.data, event=item.event, id=item.id).encode()
 
