@@ -19,11 +19,15 @@ def server(site):
     return site.serve("daphne")
 
 
+def require_chromium():
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no chromium on the PATH: pages are not tested")
+
+
 @asynccontextmanager
 async def chromium():
     """Run a Chromium."""
-    if CHROMIUM is None and not os.environ.get("CI"):
-        pytest.skip("no chromium on the PATH: pages are not tested")
+    require_chromium()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
