@@ -9,8 +9,8 @@ from playwright.sync_api import sync_playwright
 from tests.browser import CHROMIUM, FLAGS, require_chromium
 from tests.site import DEADLINE, Site, copy_database
 
-# A page of the site that opens no stream by itself.
-BLANK = "/demo/export/"
+# Something of the site that is quick to show and opens no stream by itself.
+BLANK = "/static/sse_app/stream.js"
 # Its scheme and its name make it no secure context, as a host of a local network is none.
 INSECURE_HOST = "box.test"
 

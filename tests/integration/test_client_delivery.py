@@ -59,7 +59,7 @@ def until_published(published, more):
 
 
 def test_what_staff_send_in_the_admin_is_there_within_a_second(context, house):
-    tab = new_tab(context, house, "open.admin")
+    tab = new_tab(context, house, "open.admin", blank="/demo/export/")  # a page with the strict policy
     tab.until(state="live")
     admin = house.sign_in()
     tab.page.evaluate("() => { stream.on('notification', () => (window.at = Date.now())); }")
@@ -204,7 +204,7 @@ def test_a_tab_whose_leader_has_been_suspended_goes_on_alone_and_comes_back(cont
     leader.until(state="live", transport="leader")
     tab = new_tab(context, house, topic)
     tab.until(state="live", transport="follower")
-    busy = "setTimeout(() => { const end = Date.now() + 5000; while (Date.now() < end); })"
+    busy = "setTimeout(() => { const end = Date.now() + 4000; while (Date.now() < end); })"
     leader.page.evaluate(f"() => {{ {busy}; }}")
     publish(house, topic, 1)
     tab.hide()
