@@ -24,6 +24,11 @@ class Settings:
         return getattr(settings, "SSE_TOPIC_POLICY", "sse_app.permissions.TopicPolicy")
 
     @property
+    def SSE_NOTIFICATIONS_TOPIC(self) -> str | None:
+        """Topic of the notifications that are for everyone; with None there are none of those."""
+        return getattr(settings, "SSE_NOTIFICATIONS_TOPIC", "notifications")
+
+    @property
     def SSE_EVENT_LOG(self) -> str:
         """Dotted path of the event log, or "orm", "redis" or "memory"; the ORM is atomic with your data."""
         return getattr(settings, "SSE_EVENT_LOG", "orm")

@@ -108,6 +108,11 @@ async def apublish_many(events: Iterable[Outgoing | tuple[Any, ...]]) -> list[Pu
     return await sync_to_async(publish_many)(events)
 
 
+def listeners(topic: str) -> int:
+    """Count the streams of this process that read the topic; other processes may have more."""
+    return sum(hub.count(topic) for hub in hubs())
+
+
 class _Batch:
     """Checked events, by topic, on their way into the log and to the readers."""
 
@@ -151,7 +156,7 @@ class _Batch:
     def published(self) -> list[Published]:
         """Say what became of each event, in the order in which they came."""
         positions = {topic: iter(receipts) for topic, receipts in self._receipts.items()}
-        receivers = {topic: sum(hub.count(topic) for hub in hubs()) for topic in self._drafts}
+        receivers = {topic: listeners(topic) for topic in self._drafts}
         return [
             Published(
                 topic, next(positions[topic]).position if topic in positions else None, receivers[topic]

@@ -1,9 +1,10 @@
 """Refusals: every answer other than the one that was asked for, as one line of JSON."""
 
+import json
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_not_required
@@ -33,6 +34,9 @@ from sse_app.snapshots import snapshot_sources
 from sse_app.start import Start
 from sse_app.subscription import Subscription
 from sse_app.topics import ResetTo, TopicKind, UnknownTopic
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
@@ -174,6 +178,16 @@ async def admit_publisher(request: HttpRequest, topic: str) -> User:
     return user
 
 
+async def admit_user(request: HttpRequest) -> "AbstractBaseUser":
+    """Give the user who has signed in, or refuse; also what another site has made a browser send."""
+    user = await _user(request)
+    if not user.is_authenticated:
+        raise Refused(401, "notifications are for users; sign in first")
+    if request.method == "POST":
+        await sync_to_async(_check_csrf)(request)
+    return user
+
+
 def _check_csrf(request: HttpRequest) -> None:
     """Refuse what another site may have made a browser send with its user's authority."""
     check = CsrfViewMiddleware(_accepted)
@@ -196,6 +210,16 @@ async def _user(request: HttpRequest) -> User:
 def _denied(user: User, error: str) -> Refused:
     # Never a redirect to a login page: an EventSource would follow it and give up.
     return Refused(403, error) if user.is_authenticated else Refused(401, f"{error}; sign in first")
+
+
+def json_of(content: bytes) -> Any:
+    """Read a request's body, or refuse one that is not JSON."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise Refused(400, "the body is not JSON: it is nested too deeply") from error
+    except ValueError as error:
+        raise Refused(400, f"the body is not JSON: {error}") from error
 
 
 def json_line(

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from sse_app import poll, views
+from sse_app import inbox_views, poll, views
 
 app_name = "sse"
 urlpatterns = [
@@ -11,6 +11,8 @@ urlpatterns = [
     path("topics/<str:topic>/export/", views.export, name="export"),
     path("topics/<str:topic>/presence/", views.readers, name="presence"),
     path("poll/", poll.poll, name="poll"),
+    path("notifications/", inbox_views.notifications, name="notifications"),
+    path("notifications/read/", inbox_views.read, name="notifications-read"),
     path("health/live/", views.live, name="live"),
     path("health/ready/", views.ready, name="ready"),
 ]

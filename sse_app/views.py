@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,6 +23,7 @@ from sse_app.refusals import (
     admit_watcher,
     door,
     json_line,
+    json_of,
     require_asgi,
 )
 from sse_app.responses import EventSourceResponse, NDJSONResponse
@@ -153,12 +153,7 @@ def _require_declared(topic: str) -> TopicRule:
 
 
 def _body(content: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(content)
-    except RecursionError as error:
-        raise Refused(400, "the body is not JSON: it is nested too deeply") from error
-    except ValueError as error:
-        raise Refused(400, f"the body is not JSON: {error}") from error
+    body = json_of(content)
     if not isinstance(body, dict) or "data" not in body or body.keys() - {"data", "event"}:
         raise Refused(400, 'the body must be {"data": …} or {"data": …, "event": "name"}')
     return body

@@ -68,6 +68,7 @@ def test_adding_a_notification_sends_it_once(client, staff):
         "title": "Hello",
         "body": "All of you",
         "level": "info",
+        "url": "",
         "sender": "grace",
         "timestamp": notification.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
@@ -363,11 +364,14 @@ async def test_the_chosen_notifications_are_exported_with_all_their_columns_olde
         {
             "id": one.pk,
             "topic": "notifications",
+            "recipient_id": None,
             "title": one.title,
             "body": "",
             "level": "info",
+            "url": "",
             "sender_id": None,
             "created_at": one.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "read_at": None,
         }
         for one in (made[0], made[2])
     ]

@@ -50,9 +50,9 @@ class Command(BaseCommand):
         total = 0
         for topic, rule in rules.items():
             if keep is None and age is None and rule is not None:
-                limits = rule.keep, _before(rule.max_age)
+                limits = rule.keep, moment_before(rule.max_age)
             else:
-                limits = keep, _before(age)
+                limits = keep, moment_before(age)
             if limits != (None, None):
                 removed = log.trim(topic, keep=limits[0], before=limits[1])
                 total += removed
@@ -71,7 +71,8 @@ class Command(BaseCommand):
             return None
 
 
-def _before(age: float | None) -> datetime | None:
+def moment_before(age: float | None) -> datetime | None:
+    """Give the moment so many seconds ago."""
     try:
         return None if age is None else timezone.now() - timedelta(seconds=age)
     except OverflowError:  # before all time: nothing is that old
