@@ -12,7 +12,7 @@ from django.db import connections
 from sse_app import conf, database, eventlog, permissions, roster
 from sse_app.hub import forget_hub, hubs
 
-pytest_plugins = ["tests.services", "tests.browser", "tests.client"]
+pytest_plugins = ["tests.services", "tests.browser", "tests.client", "tests.npm"]
 
 
 @pytest.fixture(scope="session")

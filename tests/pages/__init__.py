@@ -1,0 +1,1 @@
+"""A site of pages that use the template pieces, alone and with htmx."""
