@@ -35,9 +35,9 @@ async def chromium():
 
 
 @asynccontextmanager
-async def window(browser, server):
+async def window(browser, server, **options):
     """Open a visitor's window, which must have nothing to complain about."""
-    context = await browser.new_context(base_url=server.base)
+    context = await browser.new_context(base_url=server.base, **options)
     page = await context.new_page()
     complaints = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -41,15 +41,33 @@ def send(request):
     return JsonResponse({"id": sent.pk})
 
 
+def send_many(request):
+    """Send as many as one likes: ``?to=ada&count=120``."""
+    Notification.objects.bulk_create(
+        Notification(title=f"{number}", recipient=user_of(request.GET["to"]))
+        for number in range(int(request.GET["count"]))
+    )
+    return JsonResponse({})
+
+
+def send_in_silence(request):
+    """Keep one that no event tells of: ``?to=ada&title=Hello``."""
+    Notification.objects.create(title=request.GET["title"], recipient=user_of(request.GET["to"]))
+    return JsonResponse({})
+
+
+def forget(request):
+    """Begin anew: no users and no notifications."""
+    get_user_model().objects.all().delete()
+    Notification.objects.all().delete()
+    return JsonResponse({})
+
+
 def price(request):
     """Publish a piece of HTML: ``?price=7&event=price``."""
     event = request.GET.get("event")
     published = publish_template("prices", "price.html", {"price": request.GET["price"]}, event=event)
     return JsonResponse({"receivers": published.receivers})
-
-
-def unread(request):
-    return JsonResponse({"unread": Notification.objects.for_user(request.user).unread().count()})
 
 
 urlpatterns = [
@@ -58,5 +76,7 @@ urlpatterns = [
     path("do/sign-in/<str:name>/", sign_in),
     path("do/send/", send),
     path("do/price/", price),
-    path("do/unread/", unread),
+    path("do/send-many/", send_many),
+    path("do/send-in-silence/", send_in_silence),
+    path("do/forget/", forget),
 ]

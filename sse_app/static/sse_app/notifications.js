@@ -11,7 +11,7 @@ const MOST_SHOWN = 99;
 const SEEN = "sse-notifications";
 
 class Notifications extends HTMLElement {
-  #unread = new Set();
+  #unread;
   #read = new Set(); // the news of one may come before itself
   #more = false; // unread ones that the server has not told
   #refreshing; // what comes meanwhile
@@ -36,13 +36,16 @@ class Notifications extends HTMLElement {
   #open() {
     const { stream, topics, cursor, key, count, unread } = this.dataset;
     this.#life = new AbortController();
-    this.#more = count > MOST_KNOWN;
-    this.#unread = this.#isAccount ? new Set(JSON.parse(unread)) : this.#remembered();
+    if (!this.#unread) {
+      this.#unread = this.#isAccount ? new Set(JSON.parse(unread)) : this.#remembered();
+      this.#more = count > MOST_KNOWN;
+    }
     this.#listen();
     this.#tellTimes();
     this.#show();
     this.dataset.live = "";
     if (!topics) return;
+    delete this.dataset.cursor; // it is of the moment at which the page was made
     this.#stream = connect(stream, { topics: topics.split(" "), cursor, key });
     this.#stream.on("notification", (data) => this.#hear({ data }));
     this.#stream.on("notification-read", (data) => this.#hear({ ids: data?.ids }));
@@ -165,7 +168,7 @@ class Notifications extends HTMLElement {
       const answer = await fetch(`${this.dataset.list}?before=${oldest.dataset.id}`);
       const { notifications, next } = await answer.json();
       for (const fields of notifications) this.#add(fields, false);
-      if (!next) list.focus(); // this button goes
+      if (!next) list.focus({ preventScroll: true }); // this button goes
       button.hidden = !next;
     } catch {
       this.#put("status", this.dataset.failed);
@@ -180,9 +183,13 @@ class Notifications extends HTMLElement {
     if (keepFocus) details.firstElementChild.focus();
   }
 
-  /** The button that has the focus goes with what it marks. */
+  /** The button that has the focus goes: one that uses the keyboard goes on from its item. */
   #keepFocus() {
-    if (document.activeElement?.matches("[data-sse=mark], [data-sse=read-all]")) this.#find("list").focus();
+    const button = document.activeElement?.closest("[data-sse=mark], [data-sse=read-all]");
+    if (!button || !this.contains(button)) return;
+    const place = button.closest("li") ?? this.#find("list");
+    place.tabIndex = place.matches("li") ? -1 : 0;
+    place.focus({ preventScroll: true });
   }
 
   // A visitor has no account: the browser remembers.
