@@ -11,6 +11,7 @@ from sse_app.publishing import (
     Published,
     apublish,
     apublish_many,
+    listeners,
     publish,
     publish_many,
 )

@@ -18,7 +18,7 @@ from django.test import Client, override_settings
 from django.urls import path
 
 from project.urls import urlpatterns as addresses
-from sse_app import publish
+from sse_app import publish, user_topic
 from sse_app.admin import NDJSONExportMixin
 from sse_app.models import Event, Notification
 from tests.accounts import headers_of, make_user
@@ -144,6 +144,104 @@ def test_saving_in_code_and_loading_a_fixture_send_nothing(tmp_path):
     call_command("loaddata", fixture, verbosity=0)
     assert Notification.objects.get(pk=7).title == "Loaded"
     assert Event.objects.count() == 0
+
+
+def test_to_one_user_it_goes_on_that_user_s_topic(client, staff):
+    ada = make_user("ada")
+    response = client.post(ADD, {**FORM, "recipient": ada.pk, "url": "/orders/7/"}, follow=True)
+    notification = Notification.objects.get()
+    assert (notification.recipient, notification.topic, notification.sender) == (ada, "", staff)
+    event = Event.objects.get()
+    assert (event.topic.name, json.loads(event.data)["url"]) == (user_topic(ada), "/orders/7/")
+    assert told(response)[0] == "“Hello” was sent to ada: 0 open streams in this process."
+    assert LogEntry.objects.order_by("pk")[0].get_change_message() == "Sent to ada."
+
+
+async def test_a_user_s_open_stream_gets_it_at_once_and_nobody_else_s():
+    client = Client()
+    await sync_to_async(client.force_login)(
+        await sync_to_async(get_user_model().objects.create_superuser)("grace")
+    )
+    ada = await sync_to_async(make_user)("ada")
+    headers = await sync_to_async(headers_of)(ada)
+    async with (
+        request(get_asgi_application(), f"/sse/topics/{user_topic(ada)}/", headers=headers) as stream,
+        request(get_asgi_application(), "/sse/topics/notifications/") as other,
+    ):
+        await stream.primed()
+        await other.primed()
+        form = await sync_to_async(client.get)(ADD)
+        assert "1 open stream of this process reads “notifications”." in form.content.decode()
+        response = await sync_to_async(client.post)(ADD, {**FORM, "recipient": ada.pk}, follow=True)
+        assert json.loads((await stream.event("notification")).data)["title"] == "Hello"
+        await sync_to_async(publish)("notifications", "next")
+        assert (await other.event()).data == "next"
+    assert told(response)[0] == "“Hello” was sent to ada: 1 open stream in this process."
+
+
+def test_the_form_tells_how_many_are_listening(client):
+    assert "0 open streams of this process read “notifications”." in client.get(ADD).content.decode()
+    ada = make_user("ada")
+    sent = Notification.objects.create(title="Hello", recipient=ada)
+    page = client.get(f"{NOTIFICATIONS}{sent.pk}/change/").content.decode()
+    assert f"0 open streams of this process read “{user_topic(ada)}”." in page
+
+
+@override_settings(SSE_NOTIFICATIONS_TOPIC=None)
+def test_without_a_shared_topic_the_form_wants_one_or_a_user(client):
+    assert "open streams" not in client.get(ADD).content.decode()
+    assert errors(client.post(ADD, {**FORM, "topic": ""})) == {"topic": ["This field is required."]}
+    client.post(ADD, {**FORM, "topic": "", "recipient": make_user("ada").pk})
+    assert Event.objects.count() == 1
+
+
+def test_a_link_that_a_browser_would_run_is_an_error_of_the_form(client):
+    response = client.post(ADD, {**FORM, "url": "javascript:alert(1)"})
+    assert errors(response) == {"url": ["must begin with /, http:// or https://"]}
+    assert_nothing_saved()
+
+
+def test_whom_it_was_sent_to_can_not_be_changed(client):
+    client.post(ADD, {**FORM, "recipient": make_user("ada").pk})
+    sent = Notification.objects.get()
+    change = {**FORM, "title": "Better", "topic": "room.a", "recipient": make_user("bob").pk}
+    client.post(f"{NOTIFICATIONS}{sent.pk}/change/", change)
+    sent.refresh_from_db()
+    assert (sent.title, sent.recipient.username, sent.topic) == ("Better", "ada", "")
+
+
+def test_recipients_are_searched_for_by_those_who_may_see_users_and_written_by_others(client):
+    assert "/admin/autocomplete/" in client.get(ADD).content.decode()
+    sender = make_user("vera")
+    sender.is_staff = True
+    sender.save()
+    sender.user_permissions.add(Permission.objects.get(codename="add_notification"))
+    other = Client()
+    other.force_login(sender)
+    page = other.get(ADD).content.decode()
+    assert "/admin/autocomplete/" not in page and 'name="recipient"' in page
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", {"all", "room", "one"}),
+        ("?to=user", {"one"}),
+        ("?to=topic:notifications", {"all"}),
+        ("?to=topic:room.a", {"room"}),
+    ],
+)
+def test_the_list_tells_for_whom_they_are_and_can_be_filtered(client, query, found):
+    Notification.objects.create(title="all")
+    Notification.objects.create(title="room", topic="room.a")
+    Notification.objects.create(title="one", recipient=make_user("ada"))
+    response = client.get(f"{NOTIFICATIONS}{query}")
+    assert {one.title for one in response.context["cl"].queryset} == found
+    assert [label for _, label in response.context["cl"].filter_specs[1].lookup_choices] == [
+        "one user",
+        "notifications",
+        "room.a",
+    ]
 
 
 def send_again(client, *notifications):

@@ -12,7 +12,7 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from sse_app import UnknownTopic, publish, subscribe, user_topic
+from sse_app import UnknownTopic, listeners, publish, subscribe, user_topic
 from sse_app.models import Event, Notification, NotificationRead
 from sse_app.notifications import (
     amark_read,
@@ -25,7 +25,6 @@ from sse_app.notifications import (
     notify_many,
     send,
 )
-from sse_app.publishing import listeners
 from tests.accounts import make_user
 from tests.asgi import started
 
