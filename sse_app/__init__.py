@@ -42,6 +42,7 @@ __all__ = [
     "current_cursor",
     "last_event_id",
     "last_event_id_bytes",
+    "listeners",
     "negotiate",
     "presence",
     "publish",

@@ -6,8 +6,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
-from sse_app import publish
 from sse_app.models import Notification
+from sse_app.notifications import notify_all
 
 USERNAME = PASSWORD = "admin"
 
@@ -26,10 +26,5 @@ class Command(BaseCommand):
         if user is None:
             user = users.create_superuser(USERNAME, "admin@example.com", PASSWORD)
         if not Notification.objects.exists():
-            welcome = Notification.objects.create(
-                title="Welcome",
-                body="Send another one from the admin: it arrives here at once.",
-                level=Notification.Level.SUCCESS,
-                sender=user,
-            )
-            publish(welcome.topic, welcome.payload(), event="notification")
+            text = "Send another one from the admin: it arrives here at once."
+            notify_all("Welcome", text, level="success", sender=user)
