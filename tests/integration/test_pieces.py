@@ -312,6 +312,22 @@ async def test_the_element_dispatches_events_as_an_event_source_does(page, serve
     assert heard == ["price", "prices", "<b>\n  7\n\n</b> €", "prices="]
 
 
+async def test_an_element_that_comes_later_connects_and_one_that_goes_lets_go(page, server):
+    await page.goto("/page/stream/")
+    await expect(page.locator("sse-stream[state=live]")).to_be_attached()
+    await page.evaluate("""() => {
+        const element = document.querySelector("sse-stream");
+        const other = element.cloneNode();
+        element.remove();
+        other.id = "other";
+        other.removeAttribute("state");
+        document.body.append(other);
+    }""")
+    await expect(page.locator("#other[state=live]")).to_be_attached()
+    await do(server, "price", price="7", event="price")
+    await expect(page.locator("#all b")).to_have_text(["7"])
+
+
 @pytest.mark.parametrize("version", ["htmx2", "htmx4"])
 async def test_htmx_swaps_html_and_misses_nothing_since_the_page_was_made(page, server, version):
     async def late(route):

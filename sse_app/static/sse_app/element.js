@@ -9,9 +9,9 @@ const PLACES = { prepend: "afterbegin", append: "beforeend", before: "beforebegi
 
 class StreamElement extends HTMLElement {
   connectedCallback() {
+    if (document.readyState === "complete") return this.#open();
     // All scripts of the page have run then: none of their listeners comes too late.
-    if (document.readyState === "complete") this.#open();
-    else addEventListener("DOMContentLoaded", () => this.isConnected && this.#open(), { once: true });
+    for (const type of ["DOMContentLoaded", "load"]) addEventListener(type, () => this.#open(), { once: true });
   }
 
   disconnectedCallback() {
@@ -20,7 +20,7 @@ class StreamElement extends HTMLElement {
   }
 
   #open() {
-    if (this.stream) return;
+    if (this.stream || !this.isConnected) return;
     const [topics, cursor, key] = ["topics", "cursor", "key"].map((name) => this.getAttribute(name) ?? "");
     const begin = cursor ? { cursor } : {};
     this.stream = connect(this.getAttribute("src"), { topics: topics.split(/\s+/).filter(Boolean), key, ...begin });
