@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('sse_app', '0002_idempotency_key'),
+        ('sse_app', '0003_presence_roll'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
