@@ -46,7 +46,7 @@ MUTANTS = [
         "between the check that the reader is live and the taking, the ring moves on",
         ("subscription.py", "            items = self._take()\n", "            items = await self._take()\n"),
         ("subscription.py", "    def _take(self)", "    async def _take(self)"),
-        ("subscription.py", "_hold_back(self._reader.take())", "_hold_back(await self._reader.take())"),
+        ("subscription.py", "_hold_back(self.reader.take())", "_hold_back(await self.reader.take())"),
         ("reader.py", "    def take(self)", "    async def take(self)"),
         ("reader.py", "in self.places[topic].take()]", "in await self.places[topic].take()]"),
         ("place.py", f"    def {TAKE}, from", f"    async def {TAKE}, from"),
