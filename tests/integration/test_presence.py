@@ -3,8 +3,6 @@
 import asyncio
 import json
 
-import pytest
-
 from tests.site import DEADLINE, Listener
 
 
@@ -18,11 +16,8 @@ async def presence_is(admin, readers, users):
             await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("log", ["orm", "redis"])
-async def test_the_readers_of_a_killed_process_vanish(site, redis_url, log):
-    site.environment |= {"SSE_PRESENCE_EXPIRY": "1.5", "SSE_EVENT_LOG": log}
-    if log == "redis":
-        site.environment |= {"REDIS_URL": redis_url}
+async def test_the_readers_of_a_killed_process_vanish(site):
+    site.environment |= {"SSE_PRESENCE_EXPIRY": "1.5"}
     dying, staying = await asyncio.gather(asyncio.to_thread(site.serve), asyncio.to_thread(site.serve))
     admin = await asyncio.to_thread(staying.sign_in)
     cookie = {"Cookie": f"sessionid={admin.cookies['sessionid']}"}

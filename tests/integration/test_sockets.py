@@ -192,7 +192,9 @@ async def test_other_sites_are_refused_and_the_server_s_own_limit_holds(site):
 
 
 async def test_a_client_that_never_reads_is_closed_and_the_memory_of_the_server_stays(site):
-    server = await asyncio.to_thread(site.serve, "uvicorn", SSE_SEND_TIMEOUT="1")
+    size = 500_000
+    limits = {"SSE_MAX_EVENT_BYTES": str(size), "SSE_RING_BYTES": str(2 * size), "SSE_SEND_TIMEOUT": "0.5"}
+    server = await asyncio.to_thread(site.serve, "uvicorn", **limits)
     memory = psutil.Process(server.child.pid).memory_info
     admin = await asyncio.to_thread(server.sign_in)
     plain = socket.socket()
@@ -204,9 +206,9 @@ async def test_a_client_that_never_reads_is_closed_and_the_memory_of_the_server_
         before = memory().rss
         sent = 0
         async with asyncio.timeout(DEADLINE):
-            while await publish(admin, "notifications", "x" * 60_000):
-                sent += 60_000
-        assert sent > 1e6
+            while await publish(admin, "notifications", "x" * size):
+                sent += size
+        assert sent > 2 * size
         assert memory().rss - before < 25e6
         stuck.socket.transport.resume_reading()
     admin.close()
