@@ -1,10 +1,12 @@
 # run: set up and serve the demo · test: set up and run the suite · check: lint, types, deployment
+# soak: real processes under random faults for so many MINUTES; prints the report
 PORT ?= 8000
 PYTHON ?= python3
+MINUTES ?= 30
 BIN := .venv/bin
 export DJANGO_DEBUG ?= 1
 
-.PHONY: run test check install format clean
+.PHONY: run test soak check install format clean
 
 run: .venv/installed
 	@$(BIN)/python -m project.port "$(PORT)"
@@ -15,6 +17,9 @@ run: .venv/installed
 
 test: .venv/installed
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest $(ARGS)
+
+soak: .venv/installed
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
 
 check: .venv/installed .venv/checkers
 	$(BIN)/ruff check .
