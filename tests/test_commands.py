@@ -107,6 +107,8 @@ async def tail(site, *arguments):
         env={**site.environment, "PYTHONDEVMODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell starts what runs in its background with the signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         yield Tail(child)

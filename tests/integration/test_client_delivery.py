@@ -185,6 +185,7 @@ def test_a_page_that_comes_back_from_the_cache_gets_what_it_missed(context, hous
     tab = new_tab(context, house, topic)
     other = new_tab(context, house, topic)
     tab.until(state="live", transport="leader")
+    other.until(state="live", transport="follower")
     publish(house, topic, 1)
     tab.until_data(1)
     tab.page.goto(house.base + "/sse/health/live/")
