@@ -11,7 +11,7 @@ class DemoPolicy(TopicPolicy):
 
     def can_subscribe(self, user: User, scope: Scope, topic: str) -> bool:
         """Whether the user may read the topic."""
-        if topic == "notifications" or topic.startswith("demo."):
+        if topic in ("notifications", "config") or topic.startswith("demo."):
             return True
         if topic.startswith(("room.", "presence.room.")):
             return user.is_authenticated

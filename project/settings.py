@@ -94,6 +94,7 @@ SSE_TOPICS: dict[str, dict[str, Any]] = {
     "room.{name}": {"kind": "durable", "presence": True},
     "presence.room.{name}": {"kind": "latest"},
     "demo.{name}": {"kind": "ephemeral"},
+    "config": {"kind": "latest"},
 }
 SSE_TOPIC_POLICY = "project.policy.DemoPolicy"
 # Any setting of the app by its own name: JSON, or else text.

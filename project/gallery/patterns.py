@@ -7,6 +7,7 @@ from typing import Any
 
 from project.gallery import (
     clock,
+    config,
     echo,
     failing,
     feed,
@@ -162,6 +163,7 @@ GROUPS = (
             Pattern(heartbeat, fields=(Field("seconds", "Lifetime in seconds", "5"),)),
             Pattern(sensor, gauges=(("level", "Level"),)),
             Pattern(producer, curl="--limit-rate 1k"),
+            Pattern(config),
         ),
     ),
     Group(

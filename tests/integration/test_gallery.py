@@ -35,11 +35,16 @@ SLOW = {
 
 
 @pytest.fixture(scope="module")
-def server(migrated, tmp_path_factory):
+def demo(migrated, tmp_path_factory):
     folder = tmp_path_factory.mktemp("gallery")
     site = Site(folder, DATABASE_URL=copy_database(migrated, folder))
-    yield site.serve("uvicorn")
+    yield site
     site.close()
+
+
+@pytest.fixture(scope="module")
+def server(demo):
+    return demo.serve("uvicorn")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -402,6 +407,26 @@ def test_a_bad_parameter_never_breaks_a_stream(server, address, headers):
     assert (code, status) == (0, "400 application/json")
     assert "\n" not in line
     assert json.loads(line).keys() == {"error"}
+
+
+async def test_settings_that_are_published_change_open_streams_and_later_ones(demo, client):
+    def publish(text):
+        return asyncio.to_thread(demo.manage, "sse_publish", "config", text)
+
+    async def changed(stream, every):
+        async with asyncio.timeout(DEADLINE):
+            while json.loads((await anext(stream)).data)["every"] != every:
+                pass
+
+    async with events(client, "config/") as stream:
+        assert json.loads((await anext(stream)).data) == {"tick": 0, "every": 1.0}
+        await publish('{"every": 0.05}')
+        await changed(stream, 0.05)
+        await publish("not a setting")
+        await publish('{"every": 0.1}')
+        await changed(stream, 0.1)
+    later = await taken(client, "config/", 2)
+    assert [json.loads(event.data)["every"] for event in later] == [1.0, 0.1]
 
 
 @pytest.mark.parametrize("name", ["clock", "ticker", "ticks", "sensor", "producer", "raw", "records"])
