@@ -96,7 +96,9 @@ class Tail:
         """Wait for the end, and give the exit code and what else was printed."""
         async with asyncio.timeout(DEADLINE):
             out, err = await self.child.communicate()
-        return self.child.returncode, (out + err).decode()
+        # In development mode asyncio tells how long a busy machine took.
+        told = [line for line in (out + err).decode().splitlines(True) if not line.startswith("Executing <")]
+        return self.child.returncode, "".join(told)
 
 
 @contextlib.asynccontextmanager
