@@ -28,7 +28,8 @@ async def read(query: Callable[[], T], *, urgent: bool = False) -> T:
 
 def close() -> None:
     """End the threads that have nothing to do, and their connections with them; waits for a second."""
-    _pool(os.getpid()).close(wait=1.0)
+    if _pool.cache_info().currsize:  # else nothing was read, and settings need not even exist
+        _pool(os.getpid()).close(wait=1.0)
 
 
 @cache
