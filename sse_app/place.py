@@ -226,8 +226,10 @@ class LatestPlace(DurablePlace):
         last = self.tail.ring.last
         assert self.position is not None
         if last.seq > self.position.seq:
+            if newest is None:  # the value was trimmed; should it come back, the reader has not had it
+                return ()
             self.position = last
-            return [newest] if newest else ()
+            return [newest]
         if last != self.position:
             self._ask()  # not newer than what the reader has: only the log can tell
         return ()

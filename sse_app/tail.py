@@ -205,6 +205,17 @@ class LatestTail(DurableTail):
         """Start with the kept entry, which a new reader gets at once."""
         self.repair()
 
+    def hint_head(self, head: Position, moves: int) -> bool:
+        """Take a head; look again for a value that was trimmed, which a restored log may have again."""
+        if self.started and moves == self.moves and head == self.ring.last and self._has_no_value:
+            self.repair()
+            return False
+        return super().hint_head(head, moves)
+
+    @property
+    def _has_no_value(self) -> bool:
+        return self.ring.last.seq > 0 and self.ring.newest() is None
+
     async def _read(self) -> Page:
         return await self.newest()
 
