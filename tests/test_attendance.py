@@ -257,7 +257,7 @@ class FakeLog:
         return {}
 
 
-@override_settings(SSE_PRESENCE_EXPIRY=0.6)
+@override_settings(SSE_PRESENCE_EXPIRY=6.0)  # long, so that a busy machine makes nobody vanish
 async def test_one_process_publishes_whatever_number_there_is(processes, monkeypatch):
     first, second = processes
     many = crowd(first, "room.a", 3, "ada")
@@ -283,7 +283,7 @@ async def test_one_process_publishes_whatever_number_there_is(processes, monkeyp
         return news(roster, since)
 
     monkeypatch.setattr(ORMRoster, "news", counted)
-    await poll(lambda: looks > 8)
+    await poll(lambda: looks > 2)
     assert (await announced())[0] == before + 1
 
 
